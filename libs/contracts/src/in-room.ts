@@ -1,0 +1,55 @@
+import { limits } from '@alcove/base';
+import { z } from 'zod';
+import { EnvVars } from './rooms';
+
+const path = z.string().min(1).max(limits.files.pathBytes).refine((p) => !p.includes('\0'), 'no NUL');
+const userName = z.string().regex(/^[a-z_][a-z0-9_-]{0,31}$/);
+
+export const ExecRequest = z
+  .strictObject({
+    command: z.union([z.string().min(1).max(limits.exec.argBytes), z.array(z.string().max(limits.exec.argBytes)).min(1).max(limits.exec.args)]).meta({ description: 'A list is run as it is; a string is run by `bash -lc`' }),
+    env: EnvVars.optional(),
+    cwd: path.optional(),
+    user: userName.optional(),
+    timeoutMs: z.int().min(1).max(limits.exec.timeoutMsMax).default(limits.exec.timeoutMsDefault),
+    stdin: z.string().optional().meta({ description: 'Given to the command, then closed' }),
+    outputBytes: z.int().min(1).max(limits.exec.outputBytesMax).default(limits.exec.outputBytesDefault),
+  })
+  .meta({ id: 'ExecRequest' });
+export type ExecRequest = z.infer<typeof ExecRequest>;
+
+/** The events of an exec stream; `data` is base64 because a command's bytes need not be text. */
+export const ExecEvent = z
+  .discriminatedUnion('event', [
+    z.strictObject({ event: z.literal('start'), pid: z.int() }),
+    z.strictObject({ event: z.literal('stdout'), data: z.base64() }),
+    z.strictObject({ event: z.literal('stderr'), data: z.base64() }),
+    z.strictObject({ event: z.literal('exit'), exitCode: z.int().nullable(), signal: z.string().nullable(), timedOut: z.boolean(), truncated: z.boolean() }),
+    z.strictObject({ event: z.literal('error'), code: z.string(), detail: z.string().optional() }),
+  ])
+  .meta({ id: 'ExecEvent' });
+export type ExecEvent = z.infer<typeof ExecEvent>;
+
+export const FilePath = z.strictObject({ path }).meta({ id: 'FilePath' });
+export const FileWriteQuery = z.strictObject({ path, mode: z.string().regex(/^0?[0-7]{3,4}$/).optional(), user: userName.optional(), makeParents: z.stringbool().default(true) });
+export type FileWriteQuery = z.infer<typeof FileWriteQuery>;
+export const FileReadQuery = z.strictObject({ path, offset: z.coerce.number().int().min(0).optional(), length: z.coerce.number().int().min(1).optional() });
+export type FileReadQuery = z.infer<typeof FileReadQuery>;
+export const FileListQuery = z.strictObject({ path, limit: z.coerce.number().int().min(1).max(limits.files.listEntries).default(1000) });
+export type FileListQuery = z.infer<typeof FileListQuery>;
+export const FileMove = z.strictObject({ from: path, to: path }).meta({ id: 'FileMove' });
+export type FileMove = z.infer<typeof FileMove>;
+export const FileRemoveQuery = z.strictObject({ path, recursive: z.stringbool().default(false) });
+export type FileRemoveQuery = z.infer<typeof FileRemoveQuery>;
+export const FileMakeFolder = z.strictObject({ path, mode: z.string().regex(/^0?[0-7]{3,4}$/).optional(), user: userName.optional() }).meta({ id: 'FileMakeFolder' });
+export type FileMakeFolder = z.infer<typeof FileMakeFolder>;
+
+export const FileEntry = z
+  .strictObject({ name: z.string(), kind: z.enum(['file', 'directory', 'symlink', 'other']), size: z.int(), mode: z.string(), modifiedAt: z.iso.datetime(), uid: z.int(), gid: z.int(), target: z.string().nullable() })
+  .meta({ id: 'FileEntry' });
+export type FileEntry = z.infer<typeof FileEntry>;
+export const FileList = z.strictObject({ entries: z.array(FileEntry), truncated: z.boolean() }).meta({ id: 'FileList' });
+export type FileList = z.infer<typeof FileList>;
+
+export const LogsQuery = z.strictObject({ follow: z.stringbool().default(false), tailBytes: z.coerce.number().int().min(0).max(limits.logs.tailBytesMax).default(limits.logs.tailBytesDefault) });
+export type LogsQuery = z.infer<typeof LogsQuery>;

@@ -1,0 +1,19 @@
+export { claimModes, guestProtocol, resetCodes, type ClaimMode, type ResetCode } from './guest';
+export {
+  Capacity, EnsureGone, EnsureRunning, EnsureSealed, Fallback, GoneReport, Heartbeat, HeartbeatAnswer, HostDescription, HostState, ImageRef, Incarnation,
+  IncarnationPhase, IncarnationState, RoomKeys, RunningReport, SealedReport,
+} from './host-api';
+export {
+  ExecEvent, ExecRequest, FileEntry, FileList, FileListQuery, FileMakeFolder, FileMove, FilePath, FileReadQuery, FileRemoveQuery, FileWriteQuery, LogsQuery,
+} from './in-room';
+export { jobPayloads, type JobName, type JobPayload } from './jobs';
+export { isProblem, Problem, type ProblemBody, type ProblemOptions } from './problem';
+export { problemCodes, type ProblemCode } from './problem-codes';
+export {
+  CreateRoom, EnvVars, Isolation, ListRooms, Metadata, resumeLevels, Room, RoomEvent, RoomIdSchema, RoomPage, RoomSize, roomStates, TemplateName, UserId, WakeAnswer, wantedStates,
+  type ResumedFrom, type RoomState, type Wanted,
+} from './rooms';
+export { TemplateManifest, TemplateRecipe } from './template';
+export {
+  ApiKey, CreateApiKey, CreateTenant, ListUsers, NewApiKey, RotateApiKey, Scope, scopes, Tenant, TenantPage, User, UserPage, type Principal,
+} from './tenants';
