@@ -1,0 +1,52 @@
+import { z } from 'zod';
+
+/** The pieces that the settings of more than one process are made of. Settings are environment variables, all named ALCOVE_…, parsed once at start. */
+
+const hostAndPort = /^(?:\[(?<six>[0-9A-Fa-f:.]+)\]|(?<name>[^:\s[\]]+)):(?<port>\d{1,5})$/;
+
+/** `host:port` or `[ipv6]:port`; port 0 asks the kernel for a free one. */
+export const ListenAddress = z.string().transform((text, context): { host: string; port: number } => {
+  const parts = hostAndPort.exec(text)?.groups;
+  const port = Number(parts?.port);
+  if (!parts || port > 65_535) {
+    context.addIssue({ code: 'custom', message: 'must be host:port' });
+    return z.NEVER;
+  }
+  return { host: parts.six ?? parts.name ?? '', port };
+});
+export type ListenAddress = z.infer<typeof ListenAddress>;
+
+/** `postgres` (the queue lives in the same database) or `redis://…` / `rediss://…`. */
+export const QueueSetting = z.string().transform((text, context): 'postgres' | URL => {
+  if (text === 'postgres') return 'postgres';
+  const url = URL.parse(text);
+  if (url?.protocol === 'redis:' || url?.protocol === 'rediss:') return url;
+  context.addIssue({ code: 'custom', message: 'must be postgres or a redis:// address' });
+  return z.NEVER;
+});
+export type QueueSetting = z.infer<typeof QueueSetting>;
+
+export const LogLevel = z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']);
+
+/** A process refuses to start: one line for each setting that is wrong. The exit code is 78 (EX_CONFIG of sysexits.h). */
+export class BadSettings extends Error {
+  override readonly name = 'BadSettings';
+  static readonly exitCode = 78;
+}
+
+/**
+ * Parses the ALCOVE_ variables of an environment. An empty variable counts as absent. `unknown` names those that the schema does not have: another
+ * process may own them, a typing mistake may too, so the caller says them at start. Throws BadSettings; the message holds no value, which may be secret.
+ */
+export function readSettings<S extends z.ZodObject>(schema: S, environment: Readonly<Record<string, string | undefined>>): { settings: z.output<S>; unknown: string[] } {
+  const given = Object.entries(environment).filter(([name, value]) => name.startsWith('ALCOVE_') && value);
+  const parsed = schema.safeParse(Object.fromEntries(given.filter(([name]) => name in schema.shape)));
+  if (!parsed.success) {
+    const named = parsed.error.issues.map((issue) => {
+      const name = issue.path.join('.');
+      return given.some(([known]) => known === name) ? `${name}: ${issue.message}` : `${name} is missing`;
+    });
+    throw new BadSettings(named.join('; '));
+  }
+  return { settings: parsed.data, unknown: given.map(([name]) => name).filter((name) => !(name in schema.shape)) };
+}
