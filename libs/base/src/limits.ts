@@ -12,6 +12,12 @@ export const limits = {
   move: { provisionMs: 120_000, resumeMs: 60_000, hibernateMs: 120_000, destroyMs: 60_000, wakeWaitMs: 90_000 },
   boot: { deadlineMs: 12_000, attempts: 3 },
   host: { heartbeatMs: 2_000, leaseMs: 15_000, leaseMarginMs: 5_000, reportBytes: 1 << 20, orphanGraceMs: 20_000, requestBytes: 4 << 20, connectTimeoutMs: 2_000 },
+  /** Inside one host agent: queues, its journal, how long it waits for a guest. */
+  hostAgent: {
+    queuePerRoom: 16, streamsPerRoom: 128, connections: 2048, journalBytes: 8 << 20, journalRecordBytes: 16 << 10, journalRooms: 50_000,
+    guestPingMs: 10_000, guestPingTimeoutMs: 5_000, guestPingFailures: 3, channelRecoveries: 3, recoverMs: 10_000, recoversAtOnce: 8,
+    agentConnectMs: 30_000, agentHeaderBytes: 16 << 10, abandonMs: 5_000, sealsAtOnce: 4, shutdownMs: 5_000,
+  },
   retry: { attempts: 8, firstDelayMs: 250, maxDelayMs: 30_000 },
   saga: { leaseMs: 30_000, stepAttempts: 5 },
   reconciler: { everyMs: 2_000, batch: 200 },
