@@ -71,7 +71,11 @@ export interface Template {
   folder: string;
 }
 
-export type MemorySource = { kind: 'template' } | { kind: 'image'; image: ImageRef };
+/**
+ * An image is refused with `image.disk_mismatch` when the disk has moved on since it was taken, unless `rollBackDisk` (the checkpoint level): then the
+ * disk is first put back to the state the image names, which must still be kept.
+ */
+export type MemorySource = { kind: 'template' } | { kind: 'image'; image: ImageRef; rollBackDisk?: boolean };
 
 export interface Started {
   guest: GuestSession;
