@@ -1,0 +1,145 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { assert, type Clock, type Random, systemClock, systemRandom } from '@alcove/base';
+import { PrismaPg } from '@prisma/adapter-pg';
+import { Pool } from 'pg';
+import { classify, DbUnavailable } from './failures';
+import { Prisma, PrismaClient } from './generated/client';
+import type { Tx } from './tx';
+
+/** Why a transaction may see every tenant's rows. There are no others, so a search for one finds every place. */
+export const systemReasons = ['authenticate', 'dispatch-outbox', 'host-report', 'platform-route', 'reconcile', 'saga', 'test'] as const;
+export type SystemReason = (typeof systemReasons)[number];
+
+export interface DbOptions {
+  /** Connection string of the application's role. */
+  url: string;
+  /** Most connections that this process opens. Default 10. */
+  poolSize?: number;
+  /** How long a transaction may last before it is rolled back, milliseconds. Default 15 000. */
+  transactionMs?: number;
+  /** How long a lost race or a lost connection is tried again, milliseconds. Default 5 000. */
+  retryMs?: number;
+  clock?: Clock;
+  random?: Random;
+}
+
+export interface TxOptions {
+  /** Default `ReadCommitted`: the stores compare and set on a generation. */
+  isolation?: Prisma.TransactionIsolationLevel;
+  /** False when fn has effects outside the transaction and so must not run twice. Default true. */
+  retry?: boolean;
+}
+
+const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+const firstDelayMs = 20;
+const maxDelayMs = 500;
+
+/**
+ * The only way to the tables. A transaction sees one tenant (withTenant) or all of them for a named reason (asSystem), never more by accident. It guards
+ * against mistakes: code that runs as the application's role could set the same variables itself.
+ */
+export class Db {
+  readonly #client: PrismaClient;
+  readonly #pool: Pool;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #transactionMs: number;
+  readonly #retryMs: number;
+  /** Known inside fn: a transaction inside a transaction would take a second connection and could wait for ever for the first. */
+  readonly #inside = new AsyncLocalStorage<{ open: boolean }>();
+
+  constructor(options: DbOptions) {
+    this.#clock = options.clock ?? systemClock;
+    this.#random = options.random ?? systemRandom;
+    this.#transactionMs = options.transactionMs ?? 15_000;
+    this.#retryMs = options.retryMs ?? 5_000;
+    this.#pool = new Pool({
+      connectionString: options.url,
+      application_name: 'alcove',
+      max: options.poolSize ?? 10,
+      connectionTimeoutMillis: 3_000,
+      keepAlive: true,
+      // The server's own guard, should this process hang while it holds locks.
+      idle_in_transaction_session_timeout: this.#transactionMs * 2,
+    });
+    // An idle connection that the server closed is replaced at the next use; without a listener it would end the process.
+    this.#pool.on('error', () => undefined);
+    this.#client = new PrismaClient({ adapter: new PrismaPg(this.#pool) });
+  }
+
+  /**
+   * Runs fn in one transaction that sees only this tenant's rows. fn may run again after a lost race or a lost connection, so it must have no effects but
+   * through tx (or say retry: false). Throws what fn throws, after a rollback; DbUnavailable when the database cannot be reached.
+   */
+  withTenant<T>(tenantId: string, fn: (tx: Tx) => Promise<T>, options: TxOptions = {}): Promise<T> {
+    assert(uuid.test(tenantId), 'a tenant id is a UUID');
+    return this.#run((tx) => tx.$executeRaw`select set_config('app.tenant_id', ${tenantId}, true)`, fn, options);
+  }
+
+  /** Like withTenant, but sees and writes the rows of every tenant. The reason is set as app.system_reason, for the server's log and for readers. */
+  asSystem<T>(reason: SystemReason, fn: (tx: Tx) => Promise<T>, options: TxOptions = {}): Promise<T> {
+    assert(systemReasons.includes(reason), 'an unknown reason');
+    return this.#run((tx) => tx.$executeRaw`select set_config('app.system', 'on', true), set_config('app.system_reason', ${reason}, true)`, fn, options);
+  }
+
+  /** Resolves when the database answers; DbUnavailable otherwise. For readiness checks. */
+  async ping(): Promise<void> {
+    try {
+      await this.#pool.query('select 1');
+    } catch (error) {
+      throw new DbUnavailable(false, error);
+    }
+  }
+
+  /** Closes every connection. Transactions that are open fail. */
+  async close(): Promise<void> {
+    await this.#client.$disconnect();
+    await this.#pool.end();
+  }
+
+  /** Nest's hook. */
+  onModuleDestroy(): Promise<void> {
+    return this.close();
+  }
+
+  async #run<T>(enter: (tx: Tx) => Promise<unknown>, fn: (tx: Tx) => Promise<T>, options: TxOptions): Promise<T> {
+    assert(!this.#inside.getStore()?.open, 'a transaction inside a transaction');
+    const giveUpAt = this.#clock.monotonic() + this.#retryMs;
+    for (let attempt = 0; ; attempt++) {
+      // What is known of this attempt when it fails: an error after fn has returned is an error of the commit.
+      const progress = { fnStarted: false, fnReturned: false };
+      try {
+        return await this.#once(enter, fn, options, progress);
+      } catch (error) {
+        const failure = classify(error);
+        const mayRunAgain = options.retry !== false || !progress.fnStarted;
+        const certainlyUndone = failure === 'conflict' || (failure === 'connection' && !progress.fnReturned);
+        if (mayRunAgain && certainlyUndone && this.#clock.monotonic() < giveUpAt) {
+          await this.#clock.sleep(this.#delay(attempt));
+          continue;
+        }
+        if (failure === 'connection') throw new DbUnavailable(progress.fnReturned, error);
+        throw error;
+      }
+    }
+  }
+
+  #once<T>(enter: (tx: Tx) => Promise<unknown>, fn: (tx: Tx) => Promise<T>, options: TxOptions, progress: { fnStarted: boolean; fnReturned: boolean }): Promise<T> {
+    const scope = { open: true };
+    const work = async (tx: Tx): Promise<T> => {
+      await enter(tx);
+      progress.fnStarted = true;
+      const result = await this.#inside.run(scope, () => fn(tx));
+      progress.fnReturned = true;
+      return result;
+    };
+    const settings = { maxWait: 5_000, timeout: this.#transactionMs, ...(options.isolation && { isolationLevel: options.isolation }) };
+    return this.#client.$transaction(work, settings).finally(() => (scope.open = false));
+  }
+
+  /** Doubling with jitter, milliseconds. */
+  #delay(attempt: number): number {
+    const ceiling = Math.min(maxDelayMs, firstDelayMs * 2 ** attempt);
+    return ceiling / 2 + this.#random.below(Math.ceil(ceiling / 2));
+  }
+}
