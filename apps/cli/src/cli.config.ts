@@ -1,0 +1,64 @@
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { z } from 'zod';
+import { readSettings } from '@alcove/contracts';
+
+/** What `./alcove` takes from the environment. The platform's processes get theirs from the supervisor, never from the user's shell. */
+const schema = z.object({
+  ALCOVE_ROOT: z.string().default(process.cwd()),
+  ALCOVE_BUILD: z.string().default('unknown'),
+  ALCOVE_HOME: z.string().optional(),
+  ALCOVE_CACHE: z.string().optional(),
+  ALCOVE_DRIVER: z.enum(['qemu', 'fake']).default('qemu'),
+  ALCOVE_ACCELERATOR: z.enum(['auto', 'kvm', 'tcg']).default('auto'),
+  ALCOVE_QUEUE: z.string().default('postgres'),
+  ALCOVE_LOG_LEVEL: z.string().default('info'),
+});
+
+export interface CliConfig {
+  /** The checkout. */
+  root: string;
+  /** Names the sources that were compiled: another value means that the running platform is of another version. */
+  build: string;
+  /** Data: database, keys, images, templates. */
+  home: string;
+  /** What can be made again. */
+  cache: string;
+  driver: 'qemu' | 'fake';
+  accelerator: 'auto' | 'kvm' | 'tcg';
+  queue: string;
+  logLevel: string;
+  asRoot: boolean;
+  colour: boolean;
+  interactive: boolean;
+}
+
+/** Reads the environment; throws BadSettings with one line per setting that is wrong. */
+export function readCliConfig(): CliConfig {
+  const { settings } = readSettings(schema, process.env);
+  const asRoot = process.getuid?.() === 0;
+  return {
+    root: resolve(settings.ALCOVE_ROOT),
+    build: settings.ALCOVE_BUILD,
+    home: resolve(settings.ALCOVE_HOME ?? (asRoot ? '/var/lib/alcove' : join(homedir(), '.local/share/alcove'))),
+    cache: resolve(settings.ALCOVE_CACHE ?? (asRoot ? '/var/cache/alcove' : join(homedir(), '.cache/alcove'))),
+    driver: settings.ALCOVE_DRIVER,
+    accelerator: settings.ALCOVE_ACCELERATOR,
+    queue: settings.ALCOVE_QUEUE,
+    logLevel: settings.ALCOVE_LOG_LEVEL,
+    asRoot,
+    colour: !process.env['NO_COLOR'] && process.stdout.isTTY === true && process.env['TERM'] !== 'dumb',
+    interactive: process.stdin.isTTY === true && process.stderr.isTTY === true,
+  };
+}
+
+/** The environment that child programs (apt, tsc, jest …) inherit: the user's own, with additions. */
+export function inheritedEnvironment(additions: Record<string, string> = {}): Record<string, string> {
+  const inherited = Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  return { ...Object.fromEntries(inherited), ...additions };
+}
+
+/** What the platform's processes get beside their own settings: nothing of the user's shell but where programs are. */
+export function plainEnvironment(): Record<string, string> {
+  return { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin', HOME: homedir(), LANG: 'C.UTF-8', TZ: 'UTC' };
+}
