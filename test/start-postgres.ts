@@ -3,12 +3,12 @@
  * (the application's role, which row-level security binds).
  */
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { chmod, mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import './resolve-aliases';
 import { createDatabase, freePort, installPostgres, startPostgres, superuserUrl, type RunningPostgres } from '../apps/cli/src/embedded-postgres';
+import { appRole, migrate } from '../libs/db/src/migrate';
 import { environment } from './test.config';
 
 export interface TestPostgres {
@@ -31,8 +31,12 @@ export default async function start(): Promise<void> {
   environment.publish('TEST_DB_URL', await migrated(root, ownerUrl));
 }
 
-/** Migrates with libs/db and libs/jobs and returns the application role's URL. */
+/** Migrates and returns the application role's URL. */
 async function migrated(root: string, ownerUrl: string): Promise<string> {
-  if (!existsSync(join(root, 'libs/db/src/migrate.ts'))) return ownerUrl;
-  return ownerUrl;
+  const appPassword = randomBytes(16).toString('hex');
+  await migrate({ ownerUrl, folder: join(root, 'prisma/migrations'), appPassword });
+  const url = new URL(ownerUrl);
+  url.username = appRole;
+  url.password = appPassword;
+  return url.href;
 }
