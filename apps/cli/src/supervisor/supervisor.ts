@@ -1,0 +1,170 @@
+import { readFileSync } from 'node:fs';
+import { request } from 'node:https';
+import { join } from 'node:path';
+import { systemClock, type Clock } from '@alcove/base';
+import { migrate } from '@alcove/db';
+import { createDatabase, waitForPostgres } from '../embedded-postgres';
+import { messageOf } from '../failure';
+import { tlsFiles } from '../setup/certificates';
+import { clusterOf, databaseUrls, servicePlans, type PlanFacts, type ServiceName } from './plan';
+import { Service } from './service';
+import { startTicksOf, writeStatus, type PlatformStatus } from './status-file';
+
+const readyTimeoutMs = 90_000;
+const probeMs = 50;
+const upkeepMs = 30_000;
+const stopMs = 15_000;
+const databaseStopMs = 30_000;
+
+/** Runs the platform's processes: PostgreSQL first, then migrations, then the rest at once. Reports all that happens in the status file. */
+export class Supervisor {
+  readonly #services: Map<ServiceName, Service>;
+  readonly #halt = new AbortController();
+  readonly #startedAt: string;
+  #phase: PlatformStatus['phase'] = 'starting';
+  #failure: string | null = null;
+  #writing: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly facts: PlanFacts,
+    private readonly clock: Clock = systemClock,
+  ) {
+    const logFile = (name: string): string => join(facts.paths.logs, `${name}.log`);
+    this.#services = new Map(servicePlans(facts).map((plan) => [plan.name, new Service(plan, logFile(plan.name), clock, () => void this.#report())]));
+    this.#startedAt = new Date(clock.now()).toISOString();
+  }
+
+  /** Brings everything up; resolves when all is ready. After a failure everything is stopped and the status file says why. */
+  async start(): Promise<void> {
+    try {
+      await this.#startAll();
+      this.#phase = 'ready';
+      await this.#report();
+    } catch (error) {
+      this.#failure = messageOf(error);
+      await this.#stopAll('failed');
+      throw error;
+    }
+  }
+
+  /** Keeps logs bounded and readiness current until stop(). */
+  async keepUp(): Promise<void> {
+    for (;;) {
+      try {
+        await this.clock.sleep(upkeepMs, this.#halt.signal);
+      } catch {
+        return;
+      }
+      for (const [name, service] of this.#services) {
+        await service.boundLog();
+        if (service.status.state === 'starting' && (await this.#answers(name))) service.markReady();
+      }
+    }
+  }
+
+  async stop(): Promise<void> {
+    await this.#stopAll('stopping');
+  }
+
+  async #startAll(): Promise<void> {
+    const cluster = clusterOf(this.facts);
+    this.#service('postgres').start();
+    await waitForPostgres(cluster, this.#whenHopeless('postgres'));
+    this.#service('postgres').markReady();
+    const urls = databaseUrls(this.facts);
+    await createDatabase(cluster, urls.name);
+    await migrate({ ownerUrl: urls.owner, folder: join(this.facts.config.root, 'prisma', 'migrations'), appPassword: this.facts.settings.appPassword });
+    const rest: ServiceName[] = ['api', 'worker', 'host'];
+    for (const name of rest) this.#service(name).start();
+    await Promise.all(rest.map((name) => this.#untilReady(name)));
+  }
+
+  async #untilReady(name: ServiceName): Promise<void> {
+    const service = this.#service(name);
+    const deadline = this.clock.monotonic() + readyTimeoutMs;
+    while (!(service.status.state === 'starting' && (await this.#answers(name)))) {
+      if (service.status.state === 'misconfigured') throw new Error(`${name}: its configuration is wrong (exit 78)`);
+      if (this.clock.monotonic() > deadline) throw new Error(`${name} did not become ready in ${readyTimeoutMs / 1000} s (last end: ${service.status.lastEnd ?? 'none'})`);
+      await this.clock.sleep(probeMs, this.#halt.signal);
+    }
+    service.markReady();
+  }
+
+  /** Resolves when the service ended with a configuration error, or ended five times in a row without becoming ready. */
+  async #whenHopeless(name: ServiceName): Promise<Error> {
+    const service = this.#service(name);
+    for (;;) {
+      const { state, restarts, lastEnd } = service.status;
+      if (state === 'misconfigured' || restarts >= 5) return new Error(`${name} does not start (last end: ${lastEnd ?? 'none'})`);
+      if (state === 'ready' || this.#halt.signal.aborted) return new Promise(() => undefined);
+      await this.clock.sleep(probeMs);
+    }
+  }
+
+  async #answers(name: ServiceName): Promise<boolean> {
+    if (name === 'api') return answersHttp(`http://127.0.0.1:${this.facts.ports.api}/readyz`);
+    if (name === 'host') return this.#hostServes();
+    if (name === 'postgres') return this.#service(name).status.pid !== null;
+    return this.#service(name).status.pid !== null;
+  }
+
+  /** The host agent answers and holds a lease: the control plane has heard of it. */
+  #hostServes(): Promise<boolean> {
+    const files = tlsFiles(this.facts.paths.tls, 'control-plane');
+    const credentials = { ca: readFileSync(files.ca), cert: readFileSync(files.cert), key: readFileSync(files.key), servername: this.facts.settings.hostId };
+    return new Promise((resolve) => {
+      const asked = request({ host: '127.0.0.1', port: this.facts.ports.host, path: '/state', agent: false, timeout: 2000, ...credentials }, (answer) => {
+        let text = '';
+        answer.on('data', (chunk: Buffer) => (text += chunk.toString()));
+        answer.on('end', () => resolve(answer.statusCode === 200 && /"fenced":\s*false/.test(text)));
+        answer.on('error', () => resolve(false));
+      });
+      asked.on('timeout', () => asked.destroy());
+      asked.on('error', () => resolve(false));
+      asked.end();
+    });
+  }
+
+  async #stopAll(phase: PlatformStatus['phase']): Promise<void> {
+    this.#phase = phase;
+    this.#halt.abort(new Error('stopping'));
+    const [postgres, ...rest] = [...this.#services.values()];
+    await Promise.all(rest.map((service) => service.stop(stopMs)));
+    await postgres?.stop(databaseStopMs);
+    await this.#report();
+  }
+
+  #service(name: ServiceName): Service {
+    const service = this.#services.get(name);
+    if (!service) throw new Error(`no service is called ${name}`);
+    return service;
+  }
+
+  #report(): Promise<void> {
+    this.#writing = this.#writing.then(async () => {
+      const startTicks = (await startTicksOf(process.pid)) ?? '';
+      await writeStatus(this.facts.paths.status, {
+        pid: process.pid,
+        startTicks,
+        build: this.facts.config.build,
+        driver: this.facts.config.driver,
+        phase: this.#phase,
+        failure: this.#failure,
+        url: `http://127.0.0.1:${this.facts.ports.api}`,
+        startedAt: this.#startedAt,
+        services: [...this.#services.values()].map((service) => service.status),
+      });
+    });
+    return this.#writing;
+  }
+}
+
+async function answersHttp(url: string): Promise<boolean> {
+  try {
+    const answer = await fetch(url, { signal: AbortSignal.timeout(2000) });
+    await answer.arrayBuffer();
+    return answer.ok;
+  } catch {
+    return false;
+  }
+}
