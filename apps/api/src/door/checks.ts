@@ -1,0 +1,80 @@
+import { Problem, RoomIdSchema, UserId, type ProblemCode } from '@alcove/contracts';
+import { z } from 'zod';
+import type { BodySpec, RouteSpec } from './route';
+
+const errorsShown = 20;
+const messageChars = 200;
+
+/** What a path parameter must look like, and the answer when it does not: an id that cannot exist is an id that was not found. */
+const params: Record<string, { schema: z.ZodType; problem: ProblemCode }> = {
+  roomId: { schema: RoomIdSchema, problem: 'room.not_found' },
+  userId: { schema: UserId, problem: 'user.not_found' },
+  tenantId: { schema: z.uuid(), problem: 'tenant.not_found' },
+  keyId: { schema: z.string().regex(/^key_[0-9a-f]{20}$/), problem: 'key.not_found' },
+  name: { schema: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/), problem: 'request.invalid' },
+  asset: { schema: z.string().regex(/^[a-z.-]{1,64}$/), problem: 'request.unknown_route' },
+};
+
+/** Throws the parameter's own not-found problem. */
+export function checkParams(given: Readonly<Record<string, string>>): void {
+  for (const [name, value] of Object.entries(given)) {
+    const known = params[name];
+    if (known && !known.schema.safeParse(value).success) throw new Problem(known.problem);
+  }
+}
+
+/** `metadata[team]=a` as `{metadata: {team: 'a'}}`: one level, as OpenAPI's deepObject style writes it. */
+export function nested(query: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const result: Record<string, unknown> = Object.create(null) as Record<string, unknown>;
+  for (const [name, value] of Object.entries(query)) {
+    const parts = /^([^[\]]+)\[([^[\]]+)\]$/.exec(name);
+    const [, outer, inner] = parts ?? [];
+    if (outer === undefined || inner === undefined) {
+      result[name] = value;
+      continue;
+    }
+    const group = (result[outer] ??= Object.create(null)) as unknown;
+    if (typeof group !== 'object' || group === null) throw invalid([{ path: outer, message: 'given both as a value and as a group' }]);
+    (group as Record<string, unknown>)[inner] = value;
+  }
+  return { ...result };
+}
+
+function invalid(errors: { path: string; message: string }[], detail?: string): Problem {
+  return new Problem('request.invalid', { errors: errors.slice(0, errorsShown), ...(detail === undefined ? {} : { detail }) });
+}
+
+function parse(schema: z.ZodType, value: unknown, where: 'query' | 'body'): unknown {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  throw invalid(result.error.issues.slice(0, errorsShown).map((issue) => ({ path: [where, ...issue.path.map(String)].join('.').slice(0, messageChars), message: issue.message.slice(0, messageChars) })));
+}
+
+const nothing = z.strictObject({});
+
+/** The checked query; a route without one takes no parameter. */
+export function checkQuery(spec: RouteSpec, given: unknown): unknown {
+  const query = nested(given as Record<string, unknown>);
+  refuseNul(query, 'query');
+  return parse(spec.query ?? nothing, query, 'query');
+}
+
+/** The checked body: parsed JSON, or what the content parser made of it. A route without a body takes none, or an empty object. */
+export function checkBody(spec: BodySpec | undefined, given: unknown): unknown {
+  if (spec && !('json' in spec)) return given;
+  refuseNul(given, 'body');
+  if (spec) return parse(spec.json, given, 'body');
+  if (given !== undefined && given !== null) parse(nothing, given, 'body');
+  return undefined;
+}
+
+/** No name or text of ours holds a NUL: PostgreSQL cannot store one, and a command's argument ends at it. Walks without recursion: the value may be deep. */
+function refuseNul(value: unknown, where: string): void {
+  const waiting: unknown[] = [value];
+  while (waiting.length > 0) {
+    const next = waiting.pop();
+    if (typeof next === 'string' && next.includes('\0')) throw invalid([{ path: where, message: 'a text holds a NUL character' }]);
+    if (typeof next !== 'object' || next === null) continue;
+    for (const [name, inner] of Object.entries(next)) waiting.push(name, inner);
+  }
+}

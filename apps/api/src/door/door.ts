@@ -1,0 +1,122 @@
+import { newId, type Log } from '@alcove/base';
+import { Problem, type Principal } from '@alcove/contracts';
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
+import { installBodies } from './bodies';
+import { checkBody, checkParams, checkQuery } from './checks';
+import { KeyRates } from './key-rates';
+import type { Metrics } from './metrics';
+import type { OpenCalls } from './open-calls';
+import { routeTable, type RouteId, type RouteSpec } from './route';
+
+/** What the door asks of libs/identity. Rejects with an auth.… problem. */
+export interface Authenticator {
+  authenticate(bearer: string): Promise<Principal>;
+}
+
+export interface DoorSettings {
+  readonly docs: 'keys' | 'public' | 'off';
+  /** True behind a proxy that is trusted: its request ids are taken over. */
+  readonly trustsProxy: boolean;
+}
+
+const bearer = /^Bearer +(\S{1,512})$/i;
+const basic = /^Basic +([A-Za-z0-9+/=]{1,1024})$/i;
+const foreignRequestId = /^[A-Za-z0-9_.-]{1,64}$/;
+
+/**
+ * The one way in. These are Fastify hooks and not Nest guards because a guard runs after the body was read: a stranger must not make this process read
+ * megabytes. In order: request id, key, scope, rate, then the body is read, then every part is checked against the table.
+ */
+export class Door {
+  readonly rates = new KeyRates();
+
+  constructor(
+    private readonly identity: Authenticator,
+    private readonly calls: OpenCalls,
+    private readonly metrics: Metrics,
+    private readonly settings: DoorSettings,
+    private readonly log: Log,
+  ) {}
+
+  /** Must run before the application registers its routes. */
+  install(fastify: FastifyInstance): void {
+    installBodies(fastify);
+    fastify.addHook('onRoute', (route) => this.#limitBody(route));
+    fastify.addHook('onRequest', (request, reply) => this.#enter(request, reply));
+    fastify.addHook('preHandler', (request) => this.#check(request));
+    fastify.addHook('onResponse', (request, reply) => this.#done(request, reply));
+  }
+
+  /** A request's id: the trusted proxy's, or a new one. */
+  requestId(headers: Readonly<Record<string, string | string[] | undefined>>): string {
+    const given = headers['x-request-id'];
+    if (this.settings.trustsProxy && typeof given === 'string' && foreignRequestId.test(given)) return given;
+    return newId('req');
+  }
+
+  /** bodies.ts keeps the real limit of each route; Fastify's own must not be lower. */
+  #limitBody(route: RouteOptions): void {
+    route.bodyLimit = Number.MAX_SAFE_INTEGER;
+  }
+
+  async #enter(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' });
+    if (this.calls.closing) throw new Problem('unavailable', { detail: 'The platform is restarting.' });
+    let leave: () => void = () => undefined;
+    request.gone = this.calls.add(reply, () => leave());
+    const id = request.routeOptions.config.routeId;
+    if (!id) return;
+    const principal = await this.#identify(routeTable[id], request);
+    if (!principal) return;
+    request.principal = principal;
+    leave = await this.#countIn(principal, reply);
+  }
+
+  async #countIn(principal: Principal, reply: FastifyReply): Promise<() => void> {
+    const leave = await this.rates.enter(principal);
+    if (!reply.raw.destroyed) return leave;
+    // The caller went away meanwhile: its end has been seen already.
+    leave();
+    return () => undefined;
+  }
+
+  /** Who asks, once allowed to ask this; undefined where nobody needs to say. */
+  async #identify(spec: RouteSpec, request: FastifyRequest): Promise<Principal | undefined> {
+    if (spec.access === 'open') return undefined;
+    if (spec.access === 'docs') {
+      if (this.settings.docs === 'off') throw new Problem('request.unknown_route');
+      if (this.settings.docs === 'public') return undefined;
+    }
+    const authorization = request.headers.authorization;
+    if (!authorization) throw new Problem('auth.missing', { detail: 'Send the key as Authorization: Bearer ak_…' });
+    const key = bearer.exec(authorization)?.[1] ?? (spec.access === 'docs' ? basicPassword(authorization) : undefined);
+    if (!key) throw new Problem('auth.invalid', { detail: 'Send the key as Authorization: Bearer ak_…' });
+    const principal = await this.identity.authenticate(key);
+    if (spec.access !== 'docs' && !principal.scopes.includes(spec.access)) throw new Problem('auth.scope', { detail: `This needs the scope ${spec.access}.` });
+    return principal;
+  }
+
+  async #check(request: FastifyRequest): Promise<void> {
+    const id = request.routeOptions.config.routeId;
+    if (!id) return;
+    const spec = routeTable[id];
+    checkParams(request.params as Record<string, string>);
+    request.checkedQuery = checkQuery(spec, request.query);
+    request.body = checkBody(spec.body, request.body);
+  }
+
+  async #done(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    const route: RouteId | 'unknown' = request.routeOptions.config.routeId ?? 'unknown';
+    this.metrics.answered(route, reply.statusCode, reply.elapsedTime);
+    this.log.debug({ requestId: request.id, route, status: reply.statusCode, ms: Math.round(reply.elapsedTime), keyId: request.principal?.keyId }, 'answered');
+  }
+}
+
+/** The password of HTTP Basic (RFC 7617): a browser can send a key that way. */
+function basicPassword(authorization: string): string | undefined {
+  const encoded = basic.exec(authorization)?.[1];
+  if (!encoded) return undefined;
+  const pair = Buffer.from(encoded, 'base64').toString('utf8');
+  const colon = pair.indexOf(':');
+  return colon < 0 ? undefined : pair.slice(colon + 1) || undefined;
+}

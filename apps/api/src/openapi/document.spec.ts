@@ -1,0 +1,59 @@
+import { Ajv2020 } from 'ajv/dist/2020';
+import { routeTable } from '../door/route';
+import { openApiDocument } from './document';
+
+type Json = Record<string, unknown>;
+const document = openApiDocument() as Json & { paths: Record<string, Record<string, Json>>; components: { schemas: Record<string, Json> } };
+const operations = Object.entries(document.paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => ({ path, method, operation })));
+
+function* everyObject(value: unknown): Generator<Json> {
+  if (typeof value !== 'object' || value === null) return;
+  if (!Array.isArray(value)) yield value as Json;
+  for (const inner of Object.values(value)) yield* everyObject(inner);
+}
+
+describe('the OpenAPI document', () => {
+  it('is OpenAPI 3.1 and survives JSON', () => {
+    expect(document['openapi']).toBe('3.1.0');
+    expect(JSON.parse(JSON.stringify(document))).toEqual(document);
+  });
+
+  it('names every route of the table, by its id, once', () => {
+    expect(operations.map(({ operation }) => operation['operationId']).sort()).toEqual(Object.keys(routeTable).sort());
+  });
+
+  it('declares each parameter of a path, and no other', () => {
+    for (const { path, operation } of operations) {
+      const inPath = (operation['parameters'] as Json[]).filter((parameter) => parameter['in'] === 'path');
+      expect(inPath.map((parameter) => parameter['name'])).toEqual([...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name));
+      expect(inPath.every((parameter) => parameter['required'] === true)).toBe(true);
+    }
+  });
+
+  it('refers only to components that exist', () => {
+    const references = [...everyObject(document)].map((object) => object['$ref']).filter((ref) => ref !== undefined);
+    expect(references.length).toBeGreaterThan(20);
+    for (const reference of references) expect(document.components.schemas).toHaveProperty(String(reference).replace('#/components/schemas/', ''));
+  });
+
+  it('describes every answer, and lists problems by status', () => {
+    for (const { operation } of operations) {
+      const responses = operation['responses'] as Record<string, Json>;
+      expect(Object.keys(responses)).toContain('500');
+      for (const [status, response] of Object.entries(responses)) {
+        expect(status).toMatch(/^[1-5]\d\d$/);
+        expect(response['description']).toEqual(expect.any(String));
+      }
+    }
+  });
+
+  it('holds only schemas that JSON Schema 2020-12 takes', () => {
+    const ajv = new Ajv2020({ strict: false, validateFormats: false });
+    ajv.addSchema({ $id: 'api', components: document.components });
+    for (const name of Object.keys(document.components.schemas)) expect(() => ajv.compile({ $ref: `api#/components/schemas/${name}` })).not.toThrow();
+  });
+
+  it('has a type of its own for what callers send and get', () => {
+    expect(Object.keys(document.components.schemas)).toEqual(expect.arrayContaining(['ApiKey', 'CreateRoom', 'ExecEvent', 'FileEntry', 'Problem', 'Room', 'RoomEvent', 'Tenant', 'User', 'WakeAnswer']));
+  });
+});
