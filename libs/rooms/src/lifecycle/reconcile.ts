@@ -1,0 +1,37 @@
+import { limits } from '@alcove/base';
+import type { RoomRecord } from '../room';
+import { isMoving, mayLive, type LifecycleEvent } from './lifecycle';
+
+/** What the room's row cannot know of itself. */
+export interface ReconcileFacts {
+  /** The host of the live incarnation has lost its lease for longer than the margin: it has ended everything it ran. */
+  readonly hostLost: boolean;
+}
+
+/**
+ * The event that a room needs, if any: an expired deadline, a lost host, or a conflict of `wanted` and `state`. Pure; `now` in milliseconds since 1970.
+ * Called by the reconcilers for every room that may need one, and at the end of every move, so that a wish does not wait for the clock.
+ */
+export function reconcile(room: RoomRecord, now: number, facts: ReconcileFacts): LifecycleEvent | null {
+  if (facts.hostLost && mayLive(room.state)) return { kind: 'gone', incarnation: room.incarnation, reason: 'host_lost' };
+  if (isMoving(room.state)) return expired(room, now);
+  return wished(room, now);
+}
+
+function expired(room: RoomRecord, now: number): LifecycleEvent | null {
+  if (room.deadlineAt === null || now < room.deadlineAt) return null;
+  return { kind: 'moveFailed', incarnation: room.incarnation, move: room.move, code: 'saga.stuck', detail: `${room.state} took longer than its deadline` };
+}
+
+function wished(room: RoomRecord, now: number): LifecycleEvent | null {
+  if (room.state === 'absent' || room.state === 'destroyed') return null;
+  if (room.wanted === 'gone') return now >= retryAt(room) ? { kind: 'destroy', reason: 'wanted' } : null;
+  if (room.state === 'running') return room.wanted === 'asleep' && now >= retryAt(room) ? { kind: 'sleep', reason: 'wanted' } : null;
+  return room.wakePending && now >= retryAt(room) ? { kind: 'wake', reason: 'kept' } : null;
+}
+
+/** A move that failed is tried again after a pause that doubles each time. Milliseconds since 1970. */
+export function retryAt(room: RoomRecord): number {
+  if (room.failures === 0) return room.stateSince;
+  return room.stateSince + Math.min(limits.retry.maxDelayMs, limits.retry.firstDelayMs * 2 ** (room.failures - 1));
+}

@@ -1,0 +1,150 @@
+import { Problem, type RoomEvent } from '@alcove/contracts';
+import type { MemoryScope } from '@alcove/jobs';
+import { mayLive } from './lifecycle/lifecycle';
+import type { RoomRecord } from './room';
+import { RoomsStore, type IncarnationRecord, type IncarnationReport, type RoomKey, type RoomLimit, type RoomQuery, type RoomSave, type RoomWithIncarnations } from './rooms.store';
+
+interface Held {
+  room: RoomRecord;
+  incarnations: Map<number, IncarnationRecord>;
+  events: RoomEvent[];
+}
+
+/** RoomsStore without a database: for tests and the simulator. A save is atomic because nothing awaits between its check and its writes but `also`. */
+export class MemoryRoomsStore extends RoomsStore<MemoryScope | undefined> {
+  readonly #rooms = new Map<string, Held>();
+  /** Called after every save that was kept. */
+  onSaved: (room: RoomRecord) => void = () => undefined;
+
+  override async find(tenantId: string, roomId: string): Promise<RoomWithIncarnations | null> {
+    const held = this.#of({ tenantId, roomId });
+    return held ? { room: held.room, open: openOf(held) } : null;
+  }
+
+  override async list(tenantId: string, query: RoomQuery): Promise<RoomRecord[]> {
+    return [...this.#rooms.values()]
+      .map((held) => held.room)
+      .filter((room) => room.tenantId === tenantId && matches(room, query))
+      .sort(byAge)
+      .slice(0, query.limit);
+  }
+
+  override async create(save: RoomSave, limit: RoomLimit, also: (scope: undefined) => Promise<unknown>): Promise<void> {
+    const { tenantId, userId, id } = save.next;
+    const others = [...this.#rooms.values()].filter(({ room }) => room.tenantId === tenantId && room.userId === userId && room.wanted !== 'gone');
+    if (others.length >= limit.roomsPerUser) throw new Problem('room.limit');
+    const held: Held = { room: save.next, incarnations: new Map(), events: [] };
+    this.#rooms.set(id, held);
+    try {
+      await also(undefined);
+    } catch (error) {
+      this.#rooms.delete(id);
+      throw error;
+    }
+    write(held, save);
+    this.onSaved(save.next);
+  }
+
+  override async save(save: RoomSave, also: (scope: undefined) => Promise<unknown>): Promise<boolean> {
+    const held = this.#of({ tenantId: save.next.tenantId, roomId: save.next.id });
+    if (!held || held.room.generation !== save.next.generation - 1) return false;
+    const before = held.room;
+    held.room = save.next;
+    try {
+      await also(undefined);
+    } catch (error) {
+      if (held.room === save.next) held.room = before;
+      throw error;
+    }
+    write(held, save);
+    this.onSaved(save.next);
+    return true;
+  }
+
+  override async report(key: RoomKey, report: IncarnationReport, now: number): Promise<void> {
+    const held = this.#of(key);
+    if (held) take(held, report, now);
+  }
+
+  override async events(tenantId: string, roomId: string, after: number, limit: number): Promise<RoomEvent[]> {
+    const events = this.#of({ tenantId, roomId })?.events ?? [];
+    return events.filter((event) => Number(event.id) > after).slice(0, limit);
+  }
+
+  override async openOn(hostId: string): Promise<{ room: RoomRecord; incarnation: IncarnationRecord }[]> {
+    return this.#open().filter(({ incarnation }) => incarnation.hostId === hostId);
+  }
+
+  override async orphans(limit: number): Promise<{ room: RoomRecord; incarnation: IncarnationRecord }[]> {
+    return this.#open()
+      .filter(({ room, incarnation }) => incarnation.incarnation !== room.incarnation || !(mayLive(room.state) || room.state === 'destroying'))
+      .slice(0, limit);
+  }
+
+  override async wishing(limit: number): Promise<RoomRecord[]> {
+    return [...this.#rooms.values()].map((held) => held.room).filter(isWishing).sort(byAge).slice(0, limit);
+  }
+
+  override async overdue(now: number, limit: number): Promise<RoomRecord[]> {
+    return [...this.#rooms.values()]
+      .map((held) => held.room)
+      .filter((room) => room.deadlineAt !== null && room.deadlineAt <= now)
+      .sort(byAge)
+      .slice(0, limit);
+  }
+
+  /** Everything at once, for the checkers of the simulator. */
+  all(): { room: RoomRecord; incarnations: IncarnationRecord[]; events: RoomEvent[] }[] {
+    return [...this.#rooms.values()].map((held) => ({ room: held.room, incarnations: [...held.incarnations.values()], events: [...held.events] }));
+  }
+
+  #of(key: RoomKey): Held | undefined {
+    const held = this.#rooms.get(key.roomId);
+    return held?.room.tenantId === key.tenantId ? held : undefined;
+  }
+
+  #open(): { room: RoomRecord; incarnation: IncarnationRecord }[] {
+    return [...this.#rooms.values()].flatMap((held) => openOf(held).map((incarnation) => ({ room: held.room, incarnation })));
+  }
+}
+
+function write(held: Held, save: RoomSave): void {
+  const { next } = save;
+  if (save.opens) {
+    const { incarnation, hostId } = save.opens;
+    held.incarnations.set(incarnation, { tenantId: next.tenantId, roomId: next.id, incarnation, hostId, phase: 'starting', sequence: 0, openedAt: next.stateSince, closedAt: null, reason: null });
+  }
+  for (const report of save.reports) take(held, report, next.stateSince);
+  held.events.push(...save.news);
+}
+
+function take(held: Held, report: IncarnationReport, now: number): void {
+  const known = held.incarnations.get(report.incarnation);
+  if (!known || known.closedAt !== null || (report.sequence !== null && report.sequence < known.sequence)) return;
+  const gone = report.phase === 'gone';
+  held.incarnations.set(report.incarnation, { ...known, phase: report.phase, sequence: report.sequence ?? known.sequence, closedAt: gone ? now : null, reason: report.reason ?? known.reason });
+}
+
+function openOf(held: Held): IncarnationRecord[] {
+  return [...held.incarnations.values()].filter((one) => one.closedAt === null).sort((a, b) => a.incarnation - b.incarnation);
+}
+
+function byAge(a: RoomRecord, b: RoomRecord): number {
+  return a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1);
+}
+
+function isAfter(room: RoomRecord, after: { createdAt: number; id: string }): boolean {
+  return room.createdAt > after.createdAt || (room.createdAt === after.createdAt && room.id > after.id);
+}
+
+function matches(room: RoomRecord, query: RoomQuery): boolean {
+  if (query.userId !== undefined && room.userId !== query.userId) return false;
+  if (query.state === undefined ? room.state === 'destroyed' : room.state !== query.state) return false;
+  if (query.after && !isAfter(room, query.after)) return false;
+  return Object.entries(query.metadata ?? {}).every(([key, value]) => room.metadata[key] === value);
+}
+
+function isWishing(room: RoomRecord): boolean {
+  if (room.state === 'destroyed' || room.deadlineAt !== null) return false;
+  return room.wanted === 'gone' || (room.wanted === 'asleep' && room.state === 'running') || (room.wakePending && room.state !== 'running');
+}

@@ -1,0 +1,91 @@
+import type { IncarnationPhase, RoomEvent, RoomState } from '@alcove/contracts';
+import type { Tx } from '@alcove/db';
+import type { RoomRecord } from './room';
+
+/** One VM of a room on one host, from the moment it may come to be until it is known to be gone. Its phase is the host's word; the rest is ours. */
+export interface IncarnationRecord {
+  readonly tenantId: string;
+  readonly roomId: string;
+  readonly incarnation: number;
+  readonly hostId: string;
+  readonly phase: IncarnationPhase;
+  /** The highest sequence of a report that was taken. */
+  readonly sequence: number;
+  readonly openedAt: number;
+  /** Null while it may live. */
+  readonly closedAt: number | null;
+  readonly reason: string | null;
+}
+
+/** What is written together, or not at all. */
+export interface RoomSave {
+  /** The row; its generation is one above that of the row it was made from, and the save is refused when that is no more the one stored. */
+  readonly next: RoomRecord;
+  readonly news: readonly RoomEvent[];
+  /** Opened with this save: the row must exist before a host hears of it. */
+  readonly opens: { readonly incarnation: number; readonly hostId: string } | null;
+  /** Reports about incarnations of this room, which may also close them. */
+  readonly reports: readonly IncarnationReport[];
+}
+
+export interface IncarnationReport {
+  readonly incarnation: number;
+  readonly phase: IncarnationPhase;
+  /** Null when it is not a host that says so. */
+  readonly sequence: number | null;
+  readonly reason: string | null;
+}
+
+export interface RoomQuery {
+  readonly userId?: string;
+  readonly state?: RoomState;
+  /** Every pair must be there. */
+  readonly metadata?: Readonly<Record<string, string>>;
+  /** Only rooms after this one, in the order of the list. */
+  readonly after?: { readonly createdAt: number; readonly id: string };
+  readonly limit: number;
+}
+
+export interface RoomWithIncarnations {
+  readonly room: RoomRecord;
+  /** Those that may live, the newest last. */
+  readonly open: readonly IncarnationRecord[];
+}
+
+/** A room of any tenant, for the reconcilers. */
+export interface RoomKey {
+  readonly tenantId: string;
+  readonly roomId: string;
+}
+
+/** The first save of a room: counted against what its user may have. */
+export interface RoomLimit {
+  readonly roomsPerUser: number;
+}
+
+/**
+ * Where rooms are. Also the injection token. Implementations: Postgres and memory, under one contract suite. `Scope` is an open transaction: what
+ * `also` writes in it is kept or lost with the save. Times are wall-clock milliseconds.
+ */
+export abstract class RoomsStore<Scope = Tx> {
+  /** Null when this tenant has no such room. */
+  abstract find(tenantId: string, roomId: string): Promise<RoomWithIncarnations | null>;
+  /** Oldest first; destroyed rooms only when asked for by state. */
+  abstract list(tenantId: string, query: RoomQuery): Promise<RoomRecord[]>;
+  /** Inserts a room's first row. Throws the Problem `room.limit` when its user has as many rooms (not counting those wanted gone) as allowed. */
+  abstract create(save: RoomSave, limit: RoomLimit, also: (scope: Scope) => Promise<unknown>): Promise<void>;
+  /** False, and nothing written, when the stored generation is not the one before `next`. `also` may run more than once. */
+  abstract save(save: RoomSave, also: (scope: Scope) => Promise<unknown>): Promise<boolean>;
+  /** Takes a host's word on one incarnation, without touching the room. Older sequences are ignored; `gone` closes it. */
+  abstract report(key: RoomKey, report: IncarnationReport, now: number): Promise<void>;
+  /** Events of one room with a number above `after`, in order. */
+  abstract events(tenantId: string, roomId: string, after: number, limit: number): Promise<RoomEvent[]>;
+  /** Open incarnations on a host, of every tenant, with the row of each one's room. */
+  abstract openOn(hostId: string): Promise<{ room: RoomRecord; incarnation: IncarnationRecord }[]>;
+  /** Open incarnations of every tenant that the row of their room does not count on any more: not the newest one, or the room rests without a VM. */
+  abstract orphans(limit: number): Promise<{ room: RoomRecord; incarnation: IncarnationRecord }[]>;
+  /** Rooms of every tenant whose wish and rest are in conflict. */
+  abstract wishing(limit: number): Promise<RoomRecord[]>;
+  /** Rooms of every tenant whose move is past its deadline. */
+  abstract overdue(now: number, limit: number): Promise<RoomRecord[]>;
+}
