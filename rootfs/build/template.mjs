@@ -31,7 +31,7 @@ const isList = (item) => (value) => Array.isArray(value) && value.length <= 256 
 const isRecord = (value) => typeof value === 'object' && value !== null && !Array.isArray(value)
 const isDebianPackage = (value) => isText(value) && /^[a-z0-9][a-z0-9+.-]*$/.test(value)
 const isNpmPackage = (value) => isText(value) && /^(@[a-z0-9~-][a-z0-9._~-]*\/)?[a-z0-9~-][a-z0-9._~-]*(@[\w.^~<>=*-]+)?$/.test(value)
-const isMode = (value) => isText(value) && /^[0-7]{3,4}$/.test(value)
+const isMode = (value) => isText(value) && /^0?[0-7]{3,4}$/.test(value)
 
 const FIELDS = {
   name: (value) => isText(value) && /^[a-z0-9][a-z0-9-]{0,62}$/.test(value),
@@ -46,7 +46,7 @@ const FIELDS = {
   files: isList(isFile),
   size: isSize,
 }
-const SIZES = { memoryMiB: isWhole(192, 65_536), diskMiB: isWhole(256, 1_048_576), vcpus: isWhole(1, 32) }
+const SIZES = { memoryMiB: isWhole(192, 65_536), diskMiB: isWhole(64, 1_048_576), vcpus: isWhole(1, 32) }
 
 function isFile(value) {
   return (

@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 
 const CHUNK: usize = 32 * 1024;
 const LIST_DEFAULT: u64 = 1_000;
-const LIST_MOST: u64 = 10_000;
+const LIST_MOST: u64 = 65_536;
 
 /// From here on this thread acts on files as the user of the request (default `user`).
 pub fn act_as(fields: &Fields) -> Outcome<User> {

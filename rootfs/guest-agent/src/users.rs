@@ -29,8 +29,9 @@ pub fn parse(name: &str, passwd: &str, group: &str) -> Option<User> {
     let parts: Vec<&str> = line.split(':').collect();
     let gid = parts.get(3)?.parse().ok()?;
     let mut groups = groups_of(name, group);
-    groups.insert(0, gid);
-    groups.dedup();
+    if !groups.contains(&gid) {
+        groups.push(gid);
+    }
     Some(User {
         name: name.to_string(),
         uid: parts.get(2)?.parse().ok()?,
