@@ -44,8 +44,8 @@ export class AdvisoryLocks {
     await session?.then((client) => client.end()).catch(() => undefined);
   }
 
-  /** Nest's hook. */
-  onModuleDestroy(): Promise<void> {
+  /** Nest's hook: the last one, when nothing is served any more. */
+  onApplicationShutdown(): Promise<void> {
     return this.close();
   }
 

@@ -97,8 +97,8 @@ export class Db {
     await this.#pool.end();
   }
 
-  /** Nest's hook. */
-  onModuleDestroy(): Promise<void> {
+  /** Nest's hook: the last one, when nothing is served any more. */
+  onApplicationShutdown(): Promise<void> {
     return this.close();
   }
 

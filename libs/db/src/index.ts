@@ -3,5 +3,5 @@ export { Db, systemReasons, type DbOptions, type SystemReason, type TxOptions } 
 export { DbModule } from './db.module';
 export { DbUnavailable, isUniqueViolation } from './failures';
 export { appRole, migrate, MigrationRefused, type MigrateOptions } from './migrate';
-export { appendOutbox, lockWaiting, markDispatched, nextDue, removeDispatched, type OutboxEntry, type WaitingEntry } from './outbox';
+export { appendOutbox, lockWaiting, markDispatched, nextDue, postpone, removeDispatched, type OutboxEntry, type WaitingEntry } from './outbox';
 export type { Json, Tx } from './tx';

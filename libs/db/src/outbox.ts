@@ -50,6 +50,11 @@ export async function markDispatched(tx: Tx, ids: readonly bigint[], now: number
   await tx.outbox.updateMany({ where: { id: { in: [...ids] } }, data: { dispatchedAt: new Date(now) } });
 }
 
+/** Puts these off until then (wall clock, milliseconds). */
+export async function postpone(tx: Tx, ids: readonly bigint[], until: number): Promise<void> {
+  await tx.outbox.updateMany({ where: { id: { in: [...ids] } }, data: { notBefore: new Date(until) } });
+}
+
 /** When the next row is due (wall clock, milliseconds), or null when none waits. */
 export async function nextDue(tx: Tx): Promise<number | null> {
   const row = await tx.outbox.findFirst({ where: { dispatchedAt: null }, orderBy: { notBefore: 'asc' }, select: { notBefore: true } });

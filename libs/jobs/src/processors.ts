@@ -8,7 +8,8 @@ export interface JobProcessor<N extends JobName = JobName> {
   process(payload: JobPayload<N>, context: JobContext): Promise<void>;
 }
 
-type AnyProcessor = { [N in JobName]: JobProcessor<N> }[JobName];
+/** A processor of some job. */
+export type AnyProcessor = { [N in JobName]: JobProcessor<N> }[JobName];
 
 /** The processors of a worker cannot be used: it must not start. */
 export class ProcessorsIncomplete extends Error {
