@@ -105,6 +105,8 @@ export type Capacity = z.infer<typeof Capacity>;
 
 export const HostDescription = z.strictObject({
   url: z.url(),
+  /** Hosts that name the same group see the same images and disks, so a room can wake on any of them. Absent: a group of its own. */
+  storeGroup: z.string().min(1).max(64).optional(),
   driver: z.string(),
   isolation: Isolation,
   accelerator: z.string(),
