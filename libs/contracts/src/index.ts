@@ -13,7 +13,9 @@ export {
   CreateRoom, EnvVars, Isolation, ListRooms, Metadata, resumeLevels, Room, RoomEvent, RoomIdSchema, RoomPage, RoomSize, roomStates, TemplateName, UserId, WakeAnswer, wantedStates,
   type ResumedFrom, type RoomState, type Wanted,
 } from './rooms';
-export { BadSettings, ListenAddress, LogLevel, QueueSetting, readSettings } from './settings';
+export {
+  BadSettings, controlPlaneSettings, ListenAddress, LogLevel, QueueSetting, readSettings, readTlsIdentity, tlsSettings, withoutCredentials, type TlsIdentity,
+} from './settings';
 export { TemplateManifest, TemplateRecipe } from './template';
 export {
   ApiKey, CreateApiKey, CreateTenant, ListUsers, NewApiKey, RotateApiKey, Scope, scopes, Tenant, TenantPage, User, UserPage, type Principal,

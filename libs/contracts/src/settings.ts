@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { errorCode, Secret } from '@alcove/base';
 import { z } from 'zod';
 
 /** The pieces that the settings of more than one process are made of. Settings are environment variables, all named ALCOVE_…, parsed once at start. */
@@ -28,6 +30,20 @@ export type QueueSetting = z.infer<typeof QueueSetting>;
 
 export const LogLevel = z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']);
 
+const file = z.string().startsWith('/', 'must be an absolute path');
+
+/** Whom a process is on the connections between control plane and hosts: files in PEM. */
+export const tlsSettings = { ALCOVE_TLS_CA: file, ALCOVE_TLS_CERT: file, ALCOVE_TLS_KEY: file };
+
+/** What every process of the control plane needs. */
+export const controlPlaneSettings = {
+  ALCOVE_DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/, error: 'must be a postgres:// address' }),
+  ALCOVE_QUEUE: QueueSetting.default('postgres'),
+  ALCOVE_ROOT_KEY_FILE: file,
+  ALCOVE_LOG_LEVEL: LogLevel.default('info'),
+  ...tlsSettings,
+};
+
 /** A process refuses to start: one line for each setting that is wrong. The exit code is 78 (EX_CONFIG of sysexits.h). */
 export class BadSettings extends Error {
   override readonly name = 'BadSettings';
@@ -49,4 +65,28 @@ export function readSettings<S extends z.ZodObject>(schema: S, environment: Read
     throw new BadSettings(named.join('; '));
   }
   return { settings: parsed.data, unknown: given.map(([name]) => name).filter((name) => !(name in schema.shape)) };
+}
+
+export interface TlsIdentity {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: Secret<string>;
+}
+
+/** Reads the three files of tlsSettings. Throws BadSettings that says which of them cannot be read, and why. */
+export function readTlsIdentity(settings: { readonly [N in keyof typeof tlsSettings]: string }): TlsIdentity {
+  const read = (name: keyof typeof tlsSettings): string => {
+    try {
+      return readFileSync(settings[name], 'utf8');
+    } catch (error) {
+      throw new BadSettings(`${name}: ${settings[name]} cannot be read (${errorCode(error) ?? 'unknown'})`);
+    }
+  };
+  return { ca: read('ALCOVE_TLS_CA'), cert: read('ALCOVE_TLS_CERT'), key: new Secret(read('ALCOVE_TLS_KEY')) };
+}
+
+/** An address without its user, password and parameters: what may be logged of it. */
+export function withoutCredentials(address: string | URL): string {
+  const { protocol, host, pathname } = new URL(address);
+  return `${protocol}//${host}${pathname}`;
 }
