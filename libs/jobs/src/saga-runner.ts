@@ -106,8 +106,8 @@ export class SagaRunner<Scope = Tx> {
     await Promise.allSettled([...this.#running]);
   }
 
-  /** Nest's hook. */
-  beforeApplicationShutdown(): Promise<void> {
+  /** Nest's hook: the first one, so that nothing new begins. */
+  onModuleDestroy(): Promise<void> {
     return this.stop();
   }
 
