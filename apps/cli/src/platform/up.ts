@@ -1,0 +1,81 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { systemClock } from '@alcove/base';
+import { inheritedEnvironment } from '../cli.config';
+import type { Context } from '../context';
+import { CliFailure, messageOf } from '../failure';
+import { withFolderLock } from '../folder-lock';
+import type { Settings } from '../home';
+import { readLiveStatus, type PlatformStatus } from '../supervisor/status-file';
+import { stopPlatform } from './down';
+import { tailOf } from './logs';
+import { settlePorts } from './ports';
+
+const startTimeoutMs = 120_000;
+const pollMs = 50;
+
+export interface Started {
+  status: PlatformStatus;
+  /** False when it was up already. */
+  startedNow: boolean;
+}
+
+/** Brings the platform of this home up unless it is; one of another version is replaced, and its rooms go on running meanwhile. Throws CliFailure with the tail of the log. */
+export async function startPlatform(context: Context, settings: Settings): Promise<Started> {
+  const waiting = (): void => context.progress.say('waiting for another ./alcove that starts or stops this platform');
+  return withFolderLock(context.paths.logs, waiting, async () => {
+    const running = await readLiveStatus(context.paths.status);
+    if (running && running.phase === 'ready' && sameVersion(context, running)) return { status: running, startedNow: false };
+    if (running) {
+      if (running.phase === 'ready') context.progress.say('the running platform is of another version or driver: restarting it');
+      await stopPlatform(context, running);
+    }
+    return context.progress.step(
+      'start the platform',
+      async () => ({ status: await launch(context, settings), startedNow: true }),
+      ({ status }) => status.url,
+    );
+  });
+}
+
+function sameVersion(context: Context, status: PlatformStatus): boolean {
+  return status.build === context.config.build && status.driver === context.config.driver;
+}
+
+async function launch(context: Context, settings: Settings): Promise<PlatformStatus> {
+  await settlePorts(context, settings);
+  await rm(context.paths.status, { force: true });
+  const logFile = join(context.paths.logs, 'supervisor.log');
+  const log = openSync(logFile, 'a', 0o640);
+  const main = join(context.config.root, 'dist/apps/cli/src/supervisor/main.js');
+  const child = spawn(process.execPath, ['--no-warnings', main], { cwd: '/', detached: true, stdio: ['ignore', log, log], env: inheritedEnvironment({ ALCOVE_HOME: context.config.home, ALCOVE_CACHE: context.config.cache }) });
+  closeSync(log);
+  const ended = once(child, 'exit').then(([code, signal]) => String(signal ?? code));
+  child.unref();
+  let how: string | null = null;
+  void ended.then((end) => (how = end));
+  const deadline = systemClock.monotonic() + startTimeoutMs;
+  for (;;) {
+    const status = await readLiveStatus(context.paths.status);
+    if (status?.phase === 'ready') return status;
+    if (how !== null) throw await failure(context, `the supervisor ended (${how})`);
+    if (systemClock.monotonic() > deadline) {
+      child.kill('SIGTERM');
+      throw await failure(context, 'the platform did not become ready');
+    }
+    await systemClock.sleep(pollMs);
+  }
+}
+
+/** What was wrong, with the end of the log of the process that was. */
+async function failure(context: Context, what: string): Promise<CliFailure> {
+  const tails: string[] = [];
+  for (const name of ['supervisor', 'postgres', 'api', 'worker', 'host']) {
+    const tail = await tailOf(join(context.paths.logs, `${name}.log`), name === 'supervisor' ? 4 : 6).catch((error: unknown) => messageOf(error));
+    if (tail !== '') tails.push(`${name}:`, ...tail.split('\n').map((line) => `  ${line.slice(0, 400)}`));
+  }
+  return new CliFailure([what, ...tails].join('\n    '), { mend: './alcove doctor looks at this machine; ./alcove logs shows the whole logs' });
+}
