@@ -1,0 +1,141 @@
+import type { Readable } from 'node:stream';
+import { limits } from '@alcove/base';
+import type { FileEntry, FileListQuery, FileReadQuery, FileWriteQuery } from '@alcove/contracts';
+import { ask, converse } from './ask';
+import type { Fields } from './fields';
+import type { Mux } from './mux';
+import { onAbort } from './on-abort';
+import { beyond, broken } from './problems';
+import { StreamDuplex } from './stream-duplex';
+
+type Pair = [string, string | number];
+
+const kinds: readonly FileEntry['kind'][] = ['file', 'directory', 'symlink', 'other'];
+const nameBytesMax = 4096;
+/** 9999-12-31T23:59:59Z: the last time that ISO 8601 writes with four digits. */
+const lastMs = 253_402_300_799_000;
+
+/** Only what was asked for becomes a field. */
+export function given(name: string, value: string | number | boolean | undefined): Pair[] {
+  if (value === undefined || value === false) return [];
+  return [[name, value === true ? 1 : value]];
+}
+
+export async function readFile(mux: Mux, query: FileReadQuery, signal: AbortSignal): Promise<{ size: number; mode: string; modifiedAt: string; body: Readable }> {
+  signal.throwIfAborted();
+  const fields: Pair[] = [['svc', 'fileRead'], ['path', query.path], ...given('offset', query.offset), ...given('length', query.length)];
+  return new Promise((resolve, reject) => {
+    let answered = false;
+    const onMessage = (message: Fields) => {
+      if (answered) throw broken('two answers to one question');
+      answered = true;
+      resolve({ size: message.integer('size'), mode: decodeMode(message), modifiedAt: decodeTime(message), body });
+    };
+    const body = new StreamDuplex(mux, { fields, asked: 'file', signal }, { writable: false, bytesMax: query.length, onMessage });
+    body.once('error', reject);
+    body.once('end', () => reject(broken('no answer to a question')));
+  });
+}
+
+export async function writeFile(mux: Mux, query: FileWriteQuery, body: Readable, signal: AbortSignal): Promise<{ size: number }> {
+  signal.throwIfAborted();
+  const fields: Pair[] = [['svc', 'fileWrite'], ['path', query.path], ...given('mode', query.mode), ...given('user', query.user), ...given('makeParents', query.makeParents)];
+  const written = new Upload(mux, fields, body, signal);
+  return { size: await written.size };
+}
+
+/** One fileWrite under way. When it fails, the body is destroyed, so that nobody waits for the other. */
+class Upload {
+  readonly size: Promise<number>;
+
+  constructor(mux: Mux, fields: Pair[], body: Readable, signal: AbortSignal) {
+    const { promise, resolve, reject } = Promise.withResolvers<number>();
+    this.size = promise;
+    let size: number | undefined;
+    let unlisten = () => {};
+    const stream = mux.open(
+      fields,
+      {
+        answers: 'messages',
+        readable: () => undefined,
+        message: (message) => {
+          if (size !== undefined) throw broken('two answers to one question');
+          size = message.integer('size');
+        },
+        ended: () => {
+          if (size === undefined || !stream.hostEnded) throw broken('a file that was written before it was sent');
+          unlisten();
+          resolve(size);
+        },
+        failed: (error) => {
+          unlisten();
+          body.destroy();
+          reject(error);
+        },
+      },
+      'file',
+    );
+    unlisten = onAbort(signal, (reason) => stream.cancel(reason));
+    void send(body, stream);
+  }
+}
+
+/** Never rejects: a failure of the body cancels the stream, and that fails the write. */
+async function send(body: Readable, stream: { send(bytes: Buffer): Promise<void>; end(): void; cancel(error: Error): void }): Promise<void> {
+  try {
+    for await (const chunk of body) await stream.send(Buffer.from(chunk as Uint8Array));
+    stream.end();
+  } catch (error) {
+    stream.cancel(error as Error);
+  }
+}
+
+export async function listFiles(mux: Mux, query: FileListQuery, signal: AbortSignal): Promise<{ entries: FileEntry[]; truncated: boolean }> {
+  // One more than wanted, to know whether there is more; the guest itself stops at the highest limit.
+  const limit = Math.min(query.limit + 1, limits.files.listEntries);
+  const entries: FileEntry[] = [];
+  let bytes = 0;
+  await converse(
+    mux,
+    { fields: [['svc', 'fileList'], ['path', query.path], ['limit', limit]], asked: 'file', signal },
+    (message) => {
+      if (entries.length === limit) throw beyond('a list that is longer than was asked for');
+      bytes += message.bytes;
+      if (bytes > limits.guest.listBytes) throw beyond('a list of too many bytes');
+      entries.push(decodeEntry(message));
+    },
+    () => undefined,
+  );
+  const truncated = entries.length > query.limit || entries.length === limits.files.listEntries;
+  return { entries: entries.slice(0, query.limit), truncated };
+}
+
+export function statFile(mux: Mux, path: string, signal: AbortSignal): Promise<FileEntry> {
+  return ask(mux, { fields: [['svc', 'fileStat'], ['path', path]], asked: 'file', signal }, decodeEntry);
+}
+
+function decodeEntry(message: Fields): FileEntry {
+  const kind = kinds.find((name) => name === message.text('kind', 16));
+  if (!kind) throw broken('a file of an unknown kind');
+  return {
+    name: message.text('name', nameBytesMax),
+    kind,
+    size: message.integer('size'),
+    mode: decodeMode(message),
+    modifiedAt: decodeTime(message),
+    uid: message.integer('uid'),
+    gid: message.integer('gid'),
+    target: message.optional('target', nameBytesMax) ?? null,
+  };
+}
+
+/** Permission bits, as four octal digits. */
+function decodeMode(message: Fields): string {
+  const mode = message.text('mode', 8);
+  if (!/^[0-7]{1,4}$/.test(mode)) throw broken('a mode that is not octal');
+  return mode.padStart(4, '0');
+}
+
+function decodeTime(message: Fields): string {
+  return new Date(Math.min(message.integer('mtimeMs'), lastMs)).toISOString();
+}
