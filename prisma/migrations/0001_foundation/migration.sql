@@ -132,7 +132,7 @@ create index app_user_destroying on app_user (state_since) where state = 'destro
 select alcove_tenant_table('app_user');
 
 create table idempotency (
-  tenant_id uuid not null references tenant,
+  tenant_id uuid not null, -- all zeros for the platform key
   key_id text not null,
   idempotency_key text not null,
   request_hash bytea not null,
