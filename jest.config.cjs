@@ -5,7 +5,7 @@
  */
 const swc = {
   sourceMaps: 'inline',
-  jsc: { target: 'es2023', keepClassNames: true, parser: { syntax: 'typescript', decorators: true }, transform: { legacyDecorator: true, decoratorMetadata: true } },
+  jsc: { target: 'es2024', keepClassNames: true, parser: { syntax: 'typescript', decorators: true }, transform: { legacyDecorator: true, decoratorMetadata: true } },
   module: { type: 'commonjs' },
 };
 const base = {
