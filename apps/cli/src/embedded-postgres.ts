@@ -176,24 +176,18 @@ export function superuserUrl(cluster: Cluster, database: string): string {
   return `postgres://${superuser}:${cluster.password}@127.0.0.1:${cluster.port}/${database}`;
 }
 
-/** Waits until the server answers a query. Throws when `failed` settles first or after a minute. */
-export async function waitForPostgres(cluster: Cluster, failed: Promise<Error>): Promise<void> {
-  let over: Error | null = null;
-  void failed.then((error) => (over = error));
-  const deadline = systemClock.monotonic() + startTimeoutMs;
-  for (;;) {
-    if (over) throw over;
-    const client = new Client({ connectionString: superuserUrl(cluster, 'postgres'), connectionTimeoutMillis: 2000 });
-    try {
-      await client.connect();
-      await client.query('select 1');
-      return;
-    } catch (error) {
-      if (systemClock.monotonic() > deadline) throw error;
-      await systemClock.sleep(25);
-    } finally {
-      await client.end().catch(() => undefined);
-    }
+/** True when the server takes connections and answers. */
+export async function acceptsQueries(cluster: Cluster): Promise<boolean> {
+  const client = new Client({ connectionString: superuserUrl(cluster, 'postgres'), connectionTimeoutMillis: 2000 });
+  client.on('error', () => undefined);
+  try {
+    await client.connect();
+    await client.query('select 1');
+    return true;
+  } catch {
+    return false;
+  } finally {
+    await client.end().catch(() => undefined);
   }
 }
 
@@ -223,7 +217,14 @@ export async function startPostgres(cluster: Cluster): Promise<RunningPostgres> 
   const { command, args, env } = postgresCommand(cluster, account);
   const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'], env, cwd: '/' });
   const ended = watch(child, basename(cluster.binaries));
-  await waitForPostgres(cluster, ended);
+  let over: Error | null = null;
+  void ended.then((error) => (over = error));
+  const deadline = systemClock.monotonic() + startTimeoutMs;
+  while (!(await acceptsQueries(cluster))) {
+    if (over) throw over;
+    if (systemClock.monotonic() > deadline) throw new Error(`PostgreSQL did not answer in ${startTimeoutMs / 1000} s`);
+    await systemClock.sleep(25);
+  }
   return {
     cluster,
     pid: child.pid ?? 0,

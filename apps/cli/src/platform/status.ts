@@ -24,5 +24,5 @@ function describe(context: Context, status: PlatformStatus | null, machines: Vir
 
 function phase(status: PlatformStatus, style: Style): string {
   if (status.phase === 'ready') return style.green('ready');
-  return status.phase === 'failed' ? style.red(`failed: ${status.failure ?? ''}`) : style.yellow(status.phase);
+  return status.phase === 'failed' ? style.red(`failed: ${status.failure?.message ?? ''}`) : style.yellow(status.phase);
 }

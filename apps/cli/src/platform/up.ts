@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { systemClock } from '@alcove/base';
 import { inheritedEnvironment } from '../cli.config';
 import type { Context } from '../context';
-import { CliFailure, messageOf } from '../failure';
+import { CliFailure } from '../failure';
 import { withFolderLock } from '../folder-lock';
 import type { Settings } from '../home';
-import { readLiveStatus, type PlatformStatus } from '../supervisor/status-file';
+import { readLiveStatus, readStatus, type PlatformStatus } from '../supervisor/status-file';
 import { stopPlatform } from './down';
 import { tailOf } from './logs';
 import { settlePorts } from './ports';
@@ -70,12 +70,11 @@ async function launch(context: Context, settings: Settings): Promise<PlatformSta
   }
 }
 
-/** What was wrong, with the end of the log of the process that was. */
+/** What was wrong, with the end of the log of the process that is to blame. */
 async function failure(context: Context, what: string): Promise<CliFailure> {
-  const tails: string[] = [];
-  for (const name of ['supervisor', 'postgres', 'api', 'worker', 'host']) {
-    const tail = await tailOf(join(context.paths.logs, `${name}.log`), name === 'supervisor' ? 4 : 6).catch((error: unknown) => messageOf(error));
-    if (tail !== '') tails.push(`${name}:`, ...tail.split('\n').map((line) => `  ${line.slice(0, 400)}`));
-  }
-  return new CliFailure([what, ...tails].join('\n    '), { mend: './alcove doctor looks at this machine; ./alcove logs shows the whole logs' });
+  const said = (await readStatus(context.paths.status))?.failure;
+  const culprit = said?.service ?? 'supervisor';
+  const tail = await tailOf(join(context.paths.logs, `${culprit}.log`), 12);
+  const lines = tail.split('\n').map((line) => `  ${line.slice(0, 400)}`);
+  return new CliFailure([said?.message ?? what, `the end of ${culprit}.log:`, ...lines].join('\n    '), { mend: './alcove doctor looks at this machine; ./alcove logs shows the whole logs' });
 }

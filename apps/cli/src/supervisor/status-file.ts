@@ -20,7 +20,8 @@ const PlatformStatus = z.object({
   build: z.string(),
   driver: z.string(),
   phase: z.enum(['starting', 'ready', 'failed', 'stopping']),
-  failure: z.string().nullable(),
+  /** Why the start failed, and which process is to blame when it is one. */
+  failure: z.object({ service: z.string().nullable(), message: z.string() }).nullable(),
   url: z.string(),
   startedAt: z.string(),
   services: z.array(ServiceStatus),
@@ -38,7 +39,8 @@ export async function readLiveStatus(path: string): Promise<PlatformStatus | nul
   return status && (await isSameProcess(status.pid, status.startTicks)) ? status : null;
 }
 
-async function readStatus(path: string): Promise<PlatformStatus | null> {
+/** The last status that was written, by a supervisor that may be gone. */
+export async function readStatus(path: string): Promise<PlatformStatus | null> {
   try {
     return PlatformStatus.parse(JSON.parse(await readFile(path, 'utf8')));
   } catch (error) {

@@ -3,7 +3,7 @@ import { request } from 'node:https';
 import { join } from 'node:path';
 import { systemClock, type Clock } from '@alcove/base';
 import { migrate } from '@alcove/db';
-import { createDatabase, waitForPostgres } from '../embedded-postgres';
+import { acceptsQueries, createDatabase } from '../embedded-postgres';
 import { messageOf } from '../failure';
 import { tlsFiles } from '../setup/certificates';
 import { clusterOf, databaseUrls, servicePlans, type PlanFacts, type ServiceName } from './plan';
@@ -12,9 +12,20 @@ import { startTicksOf, writeStatus, type PlatformStatus } from './status-file';
 
 const readyTimeoutMs = 90_000;
 const probeMs = 50;
+/** A process that ended this often before it was ready will not become ready by waiting. */
+const hopelessRestarts = 6;
 const upkeepMs = 30_000;
 const stopMs = 15_000;
 const databaseStopMs = 30_000;
+
+class ServiceFailed extends Error {
+  constructor(
+    readonly service: ServiceName,
+    what: string,
+  ) {
+    super(`${service}: ${what}`);
+  }
+}
 
 /** Runs the platform's processes: PostgreSQL first, then migrations, then the rest at once. Reports all that happens in the status file. */
 export class Supervisor {
@@ -22,7 +33,7 @@ export class Supervisor {
   readonly #halt = new AbortController();
   readonly #startedAt: string;
   #phase: PlatformStatus['phase'] = 'starting';
-  #failure: string | null = null;
+  #failure: PlatformStatus['failure'] = null;
   #writing: Promise<void> = Promise.resolve();
 
   constructor(
@@ -41,7 +52,7 @@ export class Supervisor {
       this.#phase = 'ready';
       await this.#report();
     } catch (error) {
-      this.#failure = messageOf(error);
+      this.#failure = { service: error instanceof ServiceFailed ? error.service : null, message: messageOf(error) };
       await this.#stopAll('failed');
       throw error;
     }
@@ -69,8 +80,7 @@ export class Supervisor {
   async #startAll(): Promise<void> {
     const cluster = clusterOf(this.facts);
     this.#service('postgres').start();
-    await waitForPostgres(cluster, this.#whenHopeless('postgres'));
-    this.#service('postgres').markReady();
+    await this.#untilReady('postgres');
     const urls = databaseUrls(this.facts);
     await createDatabase(cluster, urls.name);
     await migrate({ ownerUrl: urls.owner, folder: join(this.facts.config.root, 'prisma', 'migrations'), appPassword: this.facts.settings.appPassword });
@@ -83,28 +93,20 @@ export class Supervisor {
     const service = this.#service(name);
     const deadline = this.clock.monotonic() + readyTimeoutMs;
     while (!(service.status.state === 'starting' && (await this.#answers(name)))) {
-      if (service.status.state === 'misconfigured') throw new Error(`${name}: its configuration is wrong (exit 78)`);
-      if (this.clock.monotonic() > deadline) throw new Error(`${name} did not become ready in ${readyTimeoutMs / 1000} s (last end: ${service.status.lastEnd ?? 'none'})`);
+      const { state, restarts, lastEnd } = service.status;
+      if (state === 'misconfigured') throw new ServiceFailed(name, 'its configuration is wrong (exit 78)');
+      if (restarts >= hopelessRestarts) throw new ServiceFailed(name, `it ended ${restarts} times (the last time with ${lastEnd ?? 'nothing'})`);
+      if (this.clock.monotonic() > deadline) throw new ServiceFailed(name, `it did not become ready in ${readyTimeoutMs / 1000} s`);
       await this.clock.sleep(probeMs, this.#halt.signal);
     }
     service.markReady();
   }
 
-  /** Resolves when the service ended with a configuration error, or ended five times in a row without becoming ready. */
-  async #whenHopeless(name: ServiceName): Promise<Error> {
-    const service = this.#service(name);
-    for (;;) {
-      const { state, restarts, lastEnd } = service.status;
-      if (state === 'misconfigured' || restarts >= 5) return new Error(`${name} does not start (last end: ${lastEnd ?? 'none'})`);
-      if (state === 'ready' || this.#halt.signal.aborted) return new Promise(() => undefined);
-      await this.clock.sleep(probeMs);
-    }
-  }
-
   async #answers(name: ServiceName): Promise<boolean> {
     if (name === 'api') return answersHttp(`http://127.0.0.1:${this.facts.ports.api}/readyz`);
     if (name === 'host') return this.#hostServes();
-    if (name === 'postgres') return this.#service(name).status.pid !== null;
+    if (name === 'postgres') return acceptsQueries(clusterOf(this.facts));
+    // The worker serves nothing: running is all there is to see from outside.
     return this.#service(name).status.pid !== null;
   }
 
