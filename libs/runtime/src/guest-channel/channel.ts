@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
-import type { Clock, Log } from '@alcove/base';
+import { limits, type Clock, type Log } from '@alcove/base';
 import { guestProtocol, Problem } from '@alcove/contracts';
+import { Deferred } from './deferred';
 import { Mux } from './mux';
 import { broken, ended } from './problems';
 import { synchronise, type SyncPort, type SyncScanner } from './sync';
@@ -21,8 +22,7 @@ interface Scan {
  * from anywhere and for good. Nothing that the guest sends is thrown out of an event handler: it ends in `closed`.
  */
 export class GuestChannel implements SyncPort {
-  readonly closed: Promise<Error>;
-  readonly #settle: (error: Error) => void;
+  readonly #closed = new Deferred<Error>();
   #mux: Mux | undefined;
   #scan: Scan | undefined;
   #failure: Problem | undefined;
@@ -32,13 +32,15 @@ export class GuestChannel implements SyncPort {
     private readonly duplex: Duplex,
     private readonly options: ChannelOptions,
   ) {
-    const { promise, resolve } = Promise.withResolvers<Error>();
-    this.closed = promise;
-    this.#settle = resolve;
     duplex.on('error', (error) => this.fail(ended('the channel failed', error)));
     duplex.on('end', () => this.fail(ended('the guest closed the channel')));
     duplex.on('close', () => this.fail(ended('the channel was closed')));
     duplex.on('data', (chunk: Buffer) => this.#receive(chunk));
+  }
+
+  /** Settles with what closed the channel; never rejects. */
+  get closed(): Promise<Error> {
+    return this.#closed.promise;
   }
 
   /** The session's streams. Throws what closed the channel, or `guest.closed` while there is no session. */
@@ -49,12 +51,12 @@ export class GuestChannel implements SyncPort {
   }
 
   /** Starts a new session; every stream of the one before fails with `guest.closed`. When it cannot be had, the channel is closed. */
-  async synchronise(signal?: AbortSignal): Promise<void> {
+  async synchronise(signal?: AbortSignal, firstAnswerMs: number = limits.channel.syncTimeoutMs): Promise<void> {
     if (this.#failure) throw this.#failure;
     this.silence('the channel is being synchronised');
     const both = signal ? AbortSignal.any([signal, this.#abandon.signal]) : this.#abandon.signal;
     try {
-      const attempts = await synchronise(this, this.options.clock, both);
+      const attempts = await synchronise(this, { clock: this.options.clock, signal: both, firstAnswerMs });
       if (attempts > 1) this.options.log.info({ attempts }, 'the guest answered late');
     } catch (error) {
       this.fail(signal?.aborted ? ended('the synchronisation was given up', error) : (error as Error));
@@ -80,7 +82,7 @@ export class GuestChannel implements SyncPort {
     this.#mux?.fail(problem);
     this.#scan = undefined;
     this.duplex.destroy();
-    this.#settle(problem);
+    this.#closed.resolve(problem);
   }
 
   write(bytes: Buffer): void {

@@ -38,8 +38,8 @@ export class Fields {
       if (this.#entries.length === limits.channel.fieldsCount) throw broken('a message of too many fields');
       const nameEnd = at + 1 + nameLength(payload, at);
       if (nameEnd + 4 > payload.length) throw broken('a field is cut off');
-      const name = payload.latin1Slice(at + 1, nameEnd);
-      if (!/^[a-zA-Z]+$/.test(name)) throw broken('a field has a bad name');
+      const name = payload.toString('latin1', at + 1, nameEnd);
+      if (!/^[a-zA-Z][a-zA-Z0-9]*$/.test(name)) throw broken('a field has a bad name');
       const end = nameEnd + 4 + payload.readUInt32LE(nameEnd);
       if (end > payload.length) throw broken('a field is cut off');
       this.#entries.push({ name, value: payload.subarray(nameEnd + 4, end) });

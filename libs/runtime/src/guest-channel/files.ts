@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import { limits } from '@alcove/base';
 import type { FileEntry, FileListQuery, FileReadQuery, FileWriteQuery } from '@alcove/contracts';
 import { ask, converse } from './ask';
+import { Deferred } from './deferred';
 import type { Fields } from './fields';
 import type { Mux } from './mux';
 import { onAbort } from './on-abort';
@@ -49,8 +50,8 @@ class Upload {
   readonly size: Promise<number>;
 
   constructor(mux: Mux, fields: Pair[], body: Readable, signal: AbortSignal) {
-    const { promise, resolve, reject } = Promise.withResolvers<number>();
-    this.size = promise;
+    const written = new Deferred<number>();
+    this.size = written.promise;
     let size: number | undefined;
     let unlisten = () => {};
     const stream = mux.open(
@@ -65,12 +66,12 @@ class Upload {
         ended: () => {
           if (size === undefined || !stream.hostEnded) throw broken('a file that was written before it was sent');
           unlisten();
-          resolve(size);
+          written.resolve(size);
         },
         failed: (error) => {
           unlisten();
           body.destroy();
-          reject(error);
+          written.reject(error);
         },
       },
       'file',

@@ -4,6 +4,7 @@ import { Problem, type ExecEvent, type ExecRequest, type FileEntry, type FileLis
 import type { GuestClaim, GuestSession, GuestStats } from '../guest-session';
 import { ask, order, type Question } from './ask';
 import { GuestChannel } from './channel';
+import { Deferred } from './deferred';
 import { exec } from './exec';
 import type { Fields, FieldList } from './fields';
 import { given, listFiles, readFile, statFile, writeFile } from './files';
@@ -15,6 +16,11 @@ export interface GuestSessionOptions {
   log: Log;
   /** Gives up the synchronisation; of no meaning afterwards. */
   signal?: AbortSignal;
+  /**
+   * How long the guest may take to answer the first sync. Give a booting guest its whole boot: the sync waits in the pipe until the guest reads it, and the retry,
+   * which is for a guest in the middle of something, would only make work. Milliseconds, `limits.channel.syncTimeoutMs` unless told.
+   */
+  firstAnswerMs?: number;
 }
 
 const nonceCharsMax = 128;
@@ -23,9 +29,9 @@ const nonceCharsMax = 128;
  * Synchronises with the guest behind this channel. The channel belongs to the session from here on: it is destroyed when the session ends, and when this rejects.
  * Problems: `guest.protocol` (no answer, another version), `guest.closed`; aborted: `guest.closed`.
  */
-export async function openGuestSession(channel: Duplex, { clock, log, signal }: GuestSessionOptions): Promise<GuestSession> {
+export async function openGuestSession(channel: Duplex, { clock, log, signal, firstAnswerMs }: GuestSessionOptions): Promise<GuestSession> {
   const guest = new GuestChannel(channel, { clock, log });
-  await guest.synchronise(signal);
+  await guest.synchronise(signal, firstAnswerMs);
   return new ChannelSession(guest, clock);
 }
 
@@ -131,7 +137,7 @@ class ChannelSession implements GuestSession {
   }
 
   async ping(timeoutMs: number): Promise<void> {
-    const pong = Promise.withResolvers<void>();
+    const pong = new Deferred<void>();
     const forget = this.channel.mux.ping(systemRandom.bytes(8), pong.resolve, pong.reject);
     const answered = new AbortController();
     void this.clock.sleep(timeoutMs, answered.signal).then(

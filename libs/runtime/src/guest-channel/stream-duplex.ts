@@ -1,4 +1,4 @@
-import { Duplex } from 'node:stream';
+import { Duplex, type DuplexOptions } from 'node:stream';
 import type { Fields } from './fields';
 import type { Question } from './ask';
 import type { Mux } from './mux';
@@ -29,7 +29,8 @@ export class StreamDuplex extends Duplex {
   #guestEnded = false;
 
   constructor(mux: Mux, { fields, asked, signal }: Question, { writable, bytesMax, onMessage }: StreamDuplexOptions) {
-    super({ writable, allowHalfOpen: true });
+    // The types do not know `writable`; Duplex does (https://nodejs.org/api/stream.html#new-streamduplexoptions).
+    super({ writable, allowHalfOpen: true } as DuplexOptions);
     this.on('error', () => undefined);
     this.#bytesMax = bytesMax ?? Number.MAX_SAFE_INTEGER;
     this.#stream = mux.open(

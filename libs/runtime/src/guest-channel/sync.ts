@@ -1,5 +1,6 @@
 import { limits, systemRandom, type Clock } from '@alcove/base';
 import { guestProtocol } from '@alcove/contracts';
+import { Deferred } from './deferred';
 import { broken } from './problems';
 
 const sessionBytes = 16;
@@ -47,19 +48,27 @@ export interface SyncPort {
   scan(scanner: SyncScanner, onFound: () => void, onFailed: (error: Error) => void): void;
 }
 
+export interface SyncOptions {
+  clock: Clock;
+  signal: AbortSignal;
+  /** How long the first attempt waits. */
+  firstAnswerMs: number;
+}
+
 /**
- * Draws a session and synchronises, up to `limits.channel.syncAttempts` times. Each attempt has a session of its own, so that a late answer is not taken for frames.
- * Problem `guest.protocol` when the guest never answers; aborted: the signal's reason.
+ * Draws a session and synchronises, up to `limits.channel.syncAttempts` times; resolves with the number of attempts. Each attempt has a session of its own, so that
+ * a late answer is not taken for frames. Problem `guest.protocol` when the guest never answers; aborted: the signal's reason.
  */
-export async function synchronise(port: SyncPort, clock: Clock, signal: AbortSignal): Promise<number> {
+export async function synchronise(port: SyncPort, { clock, signal, firstAnswerMs }: SyncOptions): Promise<number> {
   for (let attempt = 1; attempt <= limits.channel.syncAttempts; attempt++) {
     const session = systemRandom.bytes(sessionBytes);
-    const answer = Promise.withResolvers<boolean>();
+    const answer = new Deferred<boolean>();
     port.scan(new SyncScanner(session), () => answer.resolve(true), () => answer.resolve(false));
     if (attempt > 1) port.write(Buffer.alloc(fillerBytes, 0xff));
     port.write(encodeSync(session));
     const over = new AbortController();
-    const timeout = clock.sleep(limits.channel.syncTimeoutMs, AbortSignal.any([signal, over.signal])).then(() => false, () => false);
+    const patienceMs = attempt === 1 ? firstAnswerMs : limits.channel.syncTimeoutMs;
+    const timeout = clock.sleep(patienceMs, AbortSignal.any([signal, over.signal])).then(() => false, () => false);
     const found = await Promise.race([answer.promise, timeout]);
     over.abort();
     if (found) return attempt;
