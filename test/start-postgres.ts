@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import './resolve-aliases';
 import { createDatabase, freePort, installPostgres, startPostgres, superuserUrl, type RunningPostgres } from '../apps/cli/src/embedded-postgres';
 import { appRole, migrate } from '../libs/db/src/migrate';
+import { migrateJobs } from '../libs/jobs/src/migrate-jobs';
 import { environment } from './test.config';
 
 export interface TestPostgres {
@@ -35,6 +36,7 @@ export default async function start(): Promise<void> {
 async function migrated(root: string, ownerUrl: string): Promise<string> {
   const appPassword = randomBytes(16).toString('hex');
   await migrate({ ownerUrl, folder: join(root, 'prisma/migrations'), appPassword });
+  await migrateJobs(ownerUrl);
   const url = new URL(ownerUrl);
   url.username = appRole;
   url.password = appPassword;

@@ -3,6 +3,7 @@ import { request } from 'node:https';
 import { join } from 'node:path';
 import { systemClock, type Clock } from '@alcove/base';
 import { migrate } from '@alcove/db';
+import { migrateJobs } from '@alcove/jobs';
 import { acceptsQueries, createDatabase } from '../embedded-postgres';
 import { messageOf } from '../failure';
 import { tlsFiles } from '../setup/certificates';
@@ -84,6 +85,7 @@ export class Supervisor {
     const urls = databaseUrls(this.facts);
     await createDatabase(cluster, urls.name);
     await migrate({ ownerUrl: urls.owner, folder: join(this.facts.config.root, 'prisma', 'migrations'), appPassword: this.facts.settings.appPassword });
+    if (this.facts.config.queue === 'postgres') await migrateJobs(urls.owner);
     const rest: ServiceName[] = ['api', 'worker', 'host'];
     for (const name of rest) this.#service(name).start();
     await Promise.all(rest.map((name) => this.#untilReady(name)));
