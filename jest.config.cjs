@@ -19,7 +19,7 @@ const withPostgres = { globalSetup: '<rootDir>/test/start-postgres.ts', globalTe
 module.exports = {
   testTimeout: 30_000,
   projects: [
-    { ...base, displayName: 'unit', testMatch: ['<rootDir>/{apps,libs}/**/*.spec.ts', '<rootDir>/test/{tidy,sim}/**/*.spec.ts'] },
+    { ...base, displayName: 'unit', testMatch: ['<rootDir>/{apps,libs}/**/*.spec.ts', '<rootDir>/test/{tidy,sim,bench}/**/*.spec.ts'] },
     { ...base, ...withPostgres, displayName: 'postgres', testMatch: ['<rootDir>/test/integration/**/*.spec.ts'] },
     { ...base, displayName: 'conformance', testMatch: ['<rootDir>/test/conformance/**/*.spec.ts'] },
     { ...base, ...withPostgres, displayName: 'rooms', testMatch: ['<rootDir>/test/{e2e,chaos,security}/**/*.spec.ts'] },
