@@ -1,0 +1,70 @@
+import { readFile } from 'node:fs/promises';
+import { type Clock, createLog, type Log, systemClock, systemRandom } from '@alcove/base';
+import { type HostSettings, hostSettings } from './config';
+import { httpsControlPlane } from './control-plane';
+import { createEngine } from './engine';
+import { Host } from './host';
+import { FolderTaken, leaseKeeper, machineBootId, readLease, takeFolder } from './host-folder';
+import { FileJournal } from './journal';
+
+/** Counts from the machine's boot (CLOCK_MONOTONIC), so that a lease means the same to the next host agent. */
+const machineClock: Clock = { ...systemClock, monotonic: () => Number(process.hrtime.bigint()) / 1e6 };
+
+async function build(settings: HostSettings, log: Log): Promise<Host> {
+  const folder = settings.ALCOVE_HOST_DIR;
+  const tls = await readTls(settings);
+  const { driver, templates } = await createEngine(settings, machineClock, log);
+  const bootId = await machineBootId();
+  const lease = { earlier: await readLease(folder), machineBootId: bootId, keep: leaseKeeper(folder, bootId, log) };
+  const controlPlane = httpsControlPlane(settings.ALCOVE_CONTROL_URL, settings.ALCOVE_HOST_ID, tls);
+  const journal = await FileJournal.open(folder, log);
+  const options = {
+    hostId: settings.ALCOVE_HOST_ID,
+    storeDir: settings.ALCOVE_STORE_DIR,
+    roomsMax: settings.ALCOVE_ROOMS_MAX,
+    heartbeatMs: settings.ALCOVE_HEARTBEAT_MS,
+    leaseMs: settings.ALCOVE_LEASE_MS,
+    leaseMarginMs: settings.ALCOVE_LEASE_MARGIN_MS,
+    orphanGraceMs: settings.ALCOVE_ORPHAN_GRACE_MS,
+  };
+  const host = new Host({ driver, journal, templates, controlPlane, clock: machineClock, random: systemRandom, log, lease }, options, settings.ALCOVE_HOST_URL ?? 'https://localhost');
+  await host.prepare();
+  const bound = await host.listen(settings.ALCOVE_HOST_LISTEN, tls, settings.ALCOVE_HOST_URL);
+  host.run();
+  // One line for whoever started this process: with port 0 it is the only way to know.
+  process.stdout.write(`${JSON.stringify({ listening: bound, hostId: options.hostId, bootId: host.bootId })}\n`);
+  return host;
+}
+
+async function readTls(settings: HostSettings): Promise<{ ca: Buffer; cert: Buffer; key: Buffer }> {
+  const [ca, cert, key] = await Promise.all([readFile(settings.ALCOVE_TLS_CA), readFile(settings.ALCOVE_TLS_CERT), readFile(settings.ALCOVE_TLS_KEY)]);
+  return { ca, cert, key };
+}
+
+async function main(): Promise<void> {
+  const { settings, unknown } = hostSettings();
+  const log = createLog('host', settings.ALCOVE_LOG_LEVEL);
+  if (unknown.length > 0) log.debug({ unknown }, 'settings that are not the host agent’s');
+  process.on('unhandledRejection', (err) => log.error({ err }, 'a failure nobody waited for'));
+  try {
+    await takeFolder(settings.ALCOVE_HOST_DIR);
+    const host = await build(settings, log);
+    let stopping = false;
+    const stop = (signal: NodeJS.Signals) => {
+      if (stopping) return;
+      stopping = true;
+      log.info({ signal }, 'stopping; rooms go on running');
+      host.stop().then(() => process.exit(0), (err: unknown) => {
+        log.fatal({ err }, 'could not stop in order');
+        process.exit(1);
+      });
+    };
+    process.on('SIGTERM', stop);
+    process.on('SIGINT', stop);
+  } catch (err) {
+    log.fatal({ err }, 'the host agent cannot start');
+    process.exit(err instanceof FolderTaken ? FolderTaken.exitCode : 1);
+  }
+}
+
+void main();

@@ -1,0 +1,77 @@
+import { type Clock, limits } from '@alcove/base';
+import { Problem } from '@alcove/contracts';
+import type { GuestSession, RoomSpec } from '@alcove/runtime';
+
+/** What a route gets of a running room: the channel, and a signal that ends with the room. Invariant: `close` is called when the route is done. */
+export interface RoomStream {
+  readonly guest: GuestSession;
+  readonly signal: AbortSignal;
+  close(): void;
+}
+
+/** The host's hold on one running guest: its channel, the keys of its incarnation, the streams that are open on it, and the watch over its life. */
+export class LiveGuest {
+  readonly #streams = new Set<AbortController>();
+  readonly #over = new AbortController();
+  #paused = false;
+  constructor(
+    readonly guest: GuestSession,
+    /** Null after a restart of the host agent, until the control plane sends them again. */
+    public keys: RoomSpec['keys'] | null,
+    private readonly clock: Clock,
+    /** Called at most once: the channel ended or the guest stopped answering. */
+    private readonly lost: (reason: 'closed' | 'silent') => void,
+  ) {
+    void guest.closed.then(() => this.#report('closed'));
+    void this.#ping();
+  }
+
+  get streamCount(): number {
+    return this.#streams.size;
+  }
+  /** Throws `guest.limit` beyond the bound on streams of one room. */
+  open(): RoomStream {
+    if (this.#paused || this.#over.signal.aborted) throw new Problem('room.not_running');
+    if (this.#streams.size >= limits.hostAgent.streamsPerRoom) throw new Problem('guest.limit', { detail: 'too many requests into this room at once' });
+    const ending = new AbortController();
+    this.#streams.add(ending);
+    return { guest: this.guest, signal: ending.signal, close: () => void this.#streams.delete(ending) };
+  }
+  /** Before a seal: ends every stream and looks away, because a quiet guest is not a dead one. */
+  pause(): void {
+    this.#paused = true;
+    this.#cut(new Problem('guest.closed', { detail: 'the room goes to sleep' }));
+  }
+  resume(): void {
+    this.#paused = false;
+  }
+  /** Ends the host's hold. The VM is somebody else's to end. */
+  end(): void {
+    this.#over.abort(new Problem('guest.closed'));
+    this.#cut(new Problem('guest.closed'));
+    this.keys = null;
+    this.guest.close();
+  }
+
+  #cut(problem: Problem): void {
+    for (const stream of this.#streams) stream.abort(problem);
+    this.#streams.clear();
+  }
+  #report(reason: 'closed' | 'silent'): void {
+    if (this.#over.signal.aborted) return;
+    this.#over.abort(new Problem('guest.closed'));
+    this.#cut(new Problem('guest.closed'));
+    this.lost(reason);
+  }
+  async #ping(): Promise<void> {
+    let failures = 0;
+    while (failures < limits.hostAgent.guestPingFailures) {
+      await this.clock.sleep(limits.hostAgent.guestPingMs, this.#over.signal).catch(() => undefined);
+      if (this.#over.signal.aborted) return;
+      if (this.#paused) continue;
+      const answered = await this.guest.ping(limits.hostAgent.guestPingTimeoutMs).then(() => true, () => false);
+      failures = answered || this.#paused ? 0 : failures + 1;
+    }
+    this.#report('silent');
+  }
+}

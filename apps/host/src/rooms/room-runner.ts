@@ -1,0 +1,379 @@
+import { type Clock, limits, type Log, Secret } from '@alcove/base';
+import {
+  type EnsureGone, type EnsureRunning, type EnsureSealed, type GoneReport, type ImageRef, type IncarnationState, isProblem, Problem, type RoomKeys, type RunningReport, type SealedReport,
+} from '@alcove/contracts';
+import type { Driver, FoundVm, RoomSpec, Started } from '@alcove/runtime';
+import { imageOf, type Journal, livePhases, type RoomRecord } from '../journal';
+import type { Templates } from '../templates';
+import { withDeadline } from './deadline';
+import { levelsOf } from './levels';
+import { LiveGuest, type RoomStream } from './live-guest';
+import { startRoom, type StartedAt } from './start-room';
+
+/** What every runner of a host needs of it. */
+export interface RunnerWorld {
+  readonly driver: Driver;
+  readonly journal: Journal;
+  readonly templates: Templates;
+  readonly clock: Clock;
+  readonly log: Log;
+  nextSequence(): number;
+  /** Takes a place for this room until the result is called or the journal has it. Throws `host.fenced` or `host.capacity`. */
+  admit(roomId: string): () => void;
+  /** Something happened that nobody asked for: the control plane should hear of it soon. */
+  changed(): void;
+}
+
+/**
+ * One room on this host: one queue, one thing at a time. Each verb first compares its incarnation with the journal's (lower: `incarnation.stale`), then
+ * writes its intent, then acts, then writes what came of it.
+ *
+ *     (none) ─ensureRunning─▶ starting ─▶ running ─ensureSealed─▶ sealing ─▶ sealed
+ *                                │ failed    │ ▲─────failed, guest alive───┘
+ *                                ▼           ▼ vmm_exited, guest_dead, ensureGone
+ *                               gone ◀──── ending        a higher incarnation starts over from any phase
+ */
+export class RoomRunner {
+  #live: LiveGuest | null = null;
+  #tail: Promise<unknown> = Promise.resolve();
+  #queued = 0;
+  /** Aborted to end what is being done now: a start that nobody wants any more, a seal that may not go on. */
+  #current = new AbortController();
+  #recoveries = 0;
+
+  constructor(
+    readonly roomId: string,
+    private readonly world: RunnerWorld,
+  ) {}
+
+  get record(): RoomRecord | undefined {
+    return this.world.journal.records().get(this.roomId);
+  }
+  get busy(): boolean {
+    return this.#queued > 0;
+  }
+  /** A VM of this room runs or may run. */
+  get live(): boolean {
+    return this.record !== undefined && livePhases.has(this.record.phase);
+  }
+  get held(): boolean {
+    return this.#live !== null;
+  }
+  get streamCount(): number {
+    return this.#live?.streamCount ?? 0;
+  }
+
+  async ensureRunning(incarnation: number, order: EnsureRunning): Promise<RunningReport> {
+    this.#refuseStale(incarnation);
+    if (this.record?.phase === 'starting' && incarnation > this.record.incarnation) this.#current.abort(new Problem('incarnation.stale', { detail: 'superseded' }));
+    return this.#enqueue(() => this.#run(incarnation, order));
+  }
+  async ensureSealed(incarnation: number, order: EnsureSealed): Promise<SealedReport> {
+    this.#refuseStale(incarnation);
+    return this.#enqueue(() => this.#seal(incarnation, order, secretKeys(order.keys)));
+  }
+  async ensureGone(incarnation: number, order: EnsureGone): Promise<GoneReport> {
+    this.#refuseStale(incarnation);
+    if (this.record?.phase === 'starting') this.#current.abort(new Problem('incarnation.stale', { detail: order.reason }));
+    return this.#enqueue(() => this.#gone(incarnation, order));
+  }
+  /** Opens a stream into the running guest. Throws `incarnation.stale`, `room.not_running` or `guest.limit`. Waits for nothing. */
+  stream(incarnation: number): RoomStream {
+    this.#refuseStale(incarnation);
+    if (!this.#live || this.record?.incarnation !== incarnation || this.record.phase !== 'running') throw new Problem('room.not_running');
+    return this.#live.open();
+  }
+  /** Takes over a VM that outlived the agent before. Ends it when it cannot be talked to. */
+  adopt(vm: FoundVm): Promise<void> {
+    return this.#enqueue(() => this.#adopt(vm));
+  }
+  /** Writes down that the journalled incarnation has no VM any more. */
+  forget(reason: string): Promise<void> {
+    return this.#enqueue(async () => {
+      if (this.live && !this.#live) await this.#note({ phase: 'gone', reason });
+    });
+  }
+  /** The driver says that the VM ended by itself. */
+  exited(incarnation: number, reason: string): Promise<void> {
+    return this.#enqueue(async () => {
+      if (this.record?.incarnation === incarnation && this.record.phase === 'running') await this.#over(reason);
+    });
+  }
+  /** The lease is lost: seals with the keys that are held. The image stays here; whether it counts is for the control plane to say. */
+  sealForFence(): Promise<void> {
+    return this.#enqueue(async () => {
+      const record = this.record;
+      const keys = this.#live?.keys;
+      if (record?.phase !== 'running' || !keys) return;
+      await this.#seal(record.incarnation, { operationId: 'fence', generation: record.generation + 1, reason: 'fenced' }, keys);
+    });
+  }
+  /** Ends the VM now, past the queue: the lease is over and whatever is being done must not go on. */
+  async kill(reason: string): Promise<void> {
+    const record = this.record;
+    if (!record || !this.live) return;
+    this.#current.abort(new Problem('host.fenced'));
+    await this.world.driver.stop(record);
+    await this.#enqueue(async () => {
+      if (this.live && this.record) await this.#gone(this.record.incarnation, { operationId: reason, reason, discard: false });
+    });
+  }
+  state(): IncarnationState | undefined {
+    const record = this.record;
+    if (!record) return undefined;
+    const image = imageOf(record);
+    return {
+      roomId: record.roomId,
+      incarnation: record.incarnation,
+      phase: record.phase,
+      sequence: record.sequence,
+      ...(record.reason === '' ? {} : { reason: record.reason }),
+      ...(image === undefined ? {} : { image }),
+    };
+  }
+  /** Lets go of the guest without ending it: the host agent stops, the room lives on. */
+  release(): void {
+    this.#live?.end();
+    this.#live = null;
+  }
+
+  async #run(incarnation: number, order: EnsureRunning): Promise<RunningReport> {
+    this.#refuseStale(incarnation);
+    const before = this.record;
+    if (before?.incarnation === incarnation) {
+      if (before.phase === 'running' && before.running && this.#live) {
+        this.#live.keys ??= secretKeys(order.keys);
+        return before.running;
+      }
+      if (before.ran) throw new Problem('incarnation.stale', { detail: `this incarnation is over: ${before.reason}` });
+    }
+    const leave = this.world.admit(this.roomId);
+    try {
+      return await this.#replace(incarnation, order);
+    } finally {
+      leave();
+    }
+  }
+  async #replace(incarnation: number, order: EnsureRunning): Promise<RunningReport> {
+    if (this.live) await this.#stopVm('superseded');
+    const spec: RoomSpec = {
+      roomId: this.roomId,
+      incarnation,
+      template: await this.world.templates.get(order.templateId),
+      keys: secretKeys(order.keys),
+      env: order.env,
+      hasDisk: order.hasDisk,
+    };
+    return this.#start(spec, order);
+  }
+  async #start(spec: RoomSpec, order: EnsureRunning): Promise<RunningReport> {
+    const { clock, driver, log } = this.world;
+    const startedAt = clock.monotonic();
+    const levels = levelsOf(order);
+    const generation = Math.max(order.image?.generation ?? 0, order.previous?.generation ?? 0, this.record?.generation ?? 0);
+    await this.#intend({ ...blankRecord(this.roomId, spec.incarnation), phase: 'starting', operationId: order.operationId, templateId: order.templateId, generation, level: levels[0]?.level ?? 'new' });
+    try {
+      const result = await withDeadline<StartedAt>(
+        clock,
+        {
+          ms: order.image || order.hasDisk ? limits.move.resumeMs : limits.move.provisionMs,
+          reason: () => new Problem('engine.failed', { detail: 'the start took too long' }),
+          cancel: this.#current.signal,
+          late: ({ started }) => this.#undoLate(spec, started),
+        },
+        (signal) => startRoom({ driver, clock, log }, spec, levels, (level) => this.#intend({ ...this.#need(), level: level.level }), signal),
+      );
+      const report = this.#runningReport(spec.incarnation, result, clock.monotonic() - startedAt);
+      this.#hold(result.started, spec.keys);
+      this.#recoveries = 0;
+      await this.#note({ phase: 'running', level: result.level.level, ran: true, running: report, sequence: report.sequence });
+      if (result.level.level === 'memory' && order.image) this.#pruneSoon(order.image);
+      return report;
+    } catch (error) {
+      await driver.stop(spec).catch((err: unknown) => log.error({ err, roomId: this.roomId }, 'what a failed start left could not be stopped'));
+      await this.#note({ phase: 'gone', reason: `start_failed:${isProblem(error) ? error.code : 'internal'}` });
+      throw error;
+    }
+  }
+  #runningReport(incarnation: number, { started, level, fallbacks }: StartedAt, durationMs: number): RunningReport {
+    return {
+      roomId: this.roomId,
+      incarnation,
+      sequence: this.world.nextSequence(),
+      resumedFrom: level.level,
+      fallbacks,
+      isolation: started.isolation,
+      accelerator: started.accelerator,
+      bootAttempts: started.bootAttempts,
+      durationMs,
+      steps: started.steps,
+    };
+  }
+  /** The image has been restored once: what is older has no use any more. Queued, so that the answer does not wait for it. */
+  #pruneSoon(image: ImageRef): void {
+    this.#enqueue(() => this.world.driver.prune(this.roomId, [image.id])).catch((err: unknown) => this.world.log.warn({ err, roomId: this.roomId }, 'older images could not be pruned'));
+  }
+  /** A start that was given up came to something after all. */
+  #undoLate(spec: RoomSpec, started: Started): void {
+    started.guest.close();
+    this.#enqueue(async () => {
+      if (this.#live === null) await this.world.driver.stop(spec);
+    }).catch((err: unknown) => this.world.log.error({ err, roomId: this.roomId }, 'a late start could not be undone'));
+  }
+
+  async #seal(incarnation: number, order: { operationId: string; generation: number; reason: string }, keys: RoomSpec['keys']): Promise<SealedReport> {
+    const record = this.record;
+    if (record?.incarnation !== incarnation) throw new Problem('room.not_running');
+    if (record.phase === 'sealed' && record.sealed) return record.sealed;
+    if (record.phase !== 'running' && record.phase !== 'sealing') throw new Problem('room.not_running', { detail: record.reason });
+    const startedAt = this.world.clock.monotonic();
+    const spec: RoomSpec = { roomId: this.roomId, incarnation, template: await this.world.templates.get(record.templateId), keys, env: {}, hasDisk: true };
+    await this.#intend({ ...record, phase: 'sealing', operationId: order.operationId, sealing: order.generation, reason: order.reason });
+    this.#live?.pause();
+    try {
+      const sealed = await withDeadline(
+        this.world.clock,
+        { ms: limits.move.hibernateMs, reason: () => new Problem('engine.failed', { detail: 'sealing took too long' }), cancel: this.#current.signal, late: () => undefined },
+        () => this.world.driver.seal(spec, { generation: order.generation }),
+      );
+      this.release();
+      const sequence = this.world.nextSequence();
+      const durableMs = this.world.clock.monotonic() - startedAt;
+      const report: SealedReport = { roomId: this.roomId, incarnation, sequence, image: sealed.image, stallMs: sealed.stallMs, durableMs, steps: sealed.steps };
+      await this.#note({ phase: 'sealed', sealed: report, sealing: null, generation: Math.max(record.generation, sealed.image.generation), sequence }, true);
+      return report;
+    } catch (error) {
+      await this.#afterFailedSeal(error);
+      throw error;
+    }
+  }
+  /** The guest goes on when it still answers; otherwise this incarnation is over, and the disk is what is left. */
+  async #afterFailedSeal(error: unknown): Promise<void> {
+    this.world.log.error({ err: error, roomId: this.roomId }, 'sealing failed');
+    const answers = await this.#live?.guest.ping(limits.hostAgent.guestPingTimeoutMs).then(() => true, () => false);
+    if (answers && !this.#current.signal.aborted) {
+      this.#live?.resume();
+      await this.#note({ phase: 'running', reason: '', sealing: null });
+      return;
+    }
+    await this.#over(isProblem(error, 'room.not_running') ? 'vmm_exited' : 'seal_failed');
+  }
+
+  async #gone(incarnation: number, order: EnsureGone): Promise<GoneReport> {
+    this.#refuseStale(incarnation);
+    const before = this.record;
+    let wasRunning = false;
+    if (before && this.live) wasRunning = await this.#stopVm(order.reason);
+    if (before?.incarnation !== incarnation) {
+      const tombstone = { ...blankRecord(this.roomId, incarnation), sequence: this.world.nextSequence(), reason: order.reason, operationId: order.operationId, generation: before?.generation ?? 0 };
+      await this.world.journal.note(tombstone, true);
+    }
+    if (order.discard) {
+      await this.world.driver.discard(this.roomId);
+      await this.#note({ phase: 'gone', sealed: null, reason: order.reason });
+    }
+    return { roomId: this.roomId, incarnation, sequence: this.record?.sequence ?? this.world.nextSequence(), wasRunning };
+  }
+  /** Ends the VM of the journalled incarnation. Works on a full disk too: this is the way out of everything. */
+  async #stopVm(reason: string): Promise<boolean> {
+    const record = this.#need();
+    await this.#note({ phase: 'ending', reason }, true);
+    this.release();
+    const { wasRunning } = await withDeadline(
+      this.world.clock,
+      { ms: limits.move.destroyMs, reason: () => new Problem('engine.failed', { detail: 'the VM did not end' }), cancel: new AbortController().signal, late: () => undefined },
+      () => this.world.driver.stop(record),
+    );
+    await this.#note({ phase: 'gone', reason });
+    return wasRunning;
+  }
+  /** The VM is not to be saved: makes sure that it is gone, and says why. */
+  async #over(reason: string): Promise<void> {
+    await this.#stopVm(reason).catch((err: unknown) => this.world.log.error({ err, roomId: this.roomId }, 'a VM that should be over could not be ended'));
+    this.world.changed();
+  }
+
+  async #adopt(vm: FoundVm): Promise<void> {
+    const { clock, driver, log } = this.world;
+    const record = this.#need();
+    try {
+      const started = await withDeadline(
+        clock,
+        { ms: limits.hostAgent.recoverMs, reason: () => new Problem('guest.closed', { detail: 'no answer from a VM that was found' }), cancel: this.#current.signal, late: (late) => late.guest.close() },
+        () => driver.recover(vm),
+      );
+      this.#hold(started, null);
+      const running = record.running ?? this.#runningReport(vm.incarnation, { started, level: { level: record.level, via: 'boot', attempts: 1 }, fallbacks: [] }, 0);
+      await this.#note({ phase: 'running', ran: true, running, reason: '', sealing: null });
+    } catch (err) {
+      log.error({ err, roomId: this.roomId }, 'a VM that was found could not be taken over');
+      await this.#over('guest_dead');
+    }
+  }
+  #hold(started: Started, keys: RoomSpec['keys'] | null): void {
+    this.release();
+    const live: LiveGuest = new LiveGuest(started.guest, keys, this.world.clock, (why) => {
+      this.#enqueue(() => this.#lost(live, why)).catch((err: unknown) => this.world.log.error({ err, roomId: this.roomId }, 'a lost guest could not be dealt with'));
+    });
+    this.#live = live;
+  }
+  /** The channel ended or the guest went silent. A VM that still stands gets a new channel, a few times; then it counts as dead. */
+  async #lost(live: LiveGuest, why: 'closed' | 'silent'): Promise<void> {
+    if (this.#live !== live || this.record?.phase !== 'running') return;
+    const { incarnation } = this.record;
+    const keys = live.keys;
+    const found = (await this.world.driver.inspect()).find((vm) => vm.roomId === this.roomId && vm.incarnation === incarnation);
+    if (!found) return this.#over('vmm_exited');
+    this.#recoveries += 1;
+    if (why === 'silent' || !found.whole || this.#recoveries > limits.hostAgent.channelRecoveries) return this.#over('guest_dead');
+    await this.#adopt(found);
+    if (this.#live) this.#live.keys ??= keys;
+  }
+
+  #refuseStale(incarnation: number): void {
+    const highest = this.record?.incarnation ?? 0;
+    if (incarnation < highest) throw new Problem('incarnation.stale', { detail: `incarnation ${highest} is known here` });
+  }
+  #need(): RoomRecord {
+    const record = this.record;
+    if (!record) throw new Problem('room.not_running');
+    return record;
+  }
+  /** Writes an intent: it is on the disk before anything is done. */
+  async #intend(record: RoomRecord): Promise<void> {
+    await this.world.journal.intend({ ...record, sequence: this.world.nextSequence(), acknowledged: false });
+  }
+  /** Writes what came of it. */
+  async #note(change: Partial<RoomRecord>, durable = false): Promise<void> {
+    await this.world.journal.note({ ...this.#need(), sequence: this.world.nextSequence(), acknowledged: false, ...change }, durable);
+  }
+  #enqueue<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#queued >= limits.hostAgent.queuePerRoom) return Promise.reject(new Problem('room.busy'));
+    this.#queued += 1;
+    const mine = this.#tail.then(() => {
+      this.#current = new AbortController();
+      return work();
+    });
+    this.#tail = mine.then(
+      () => void (this.#queued -= 1),
+      () => void (this.#queued -= 1),
+    );
+    return mine;
+  }
+}
+
+function blankRecord(roomId: string, incarnation: number): RoomRecord {
+  return {
+    roomId, incarnation, phase: 'gone', sequence: 0, operationId: '', templateId: '', level: 'new', ran: false, generation: 0, reason: '', running: null, sealed: null, sealing: null, acknowledged: false,
+  };
+}
+
+/** Base64 subkeys as secrets. Throws `request.invalid` when one is not 32 bytes. */
+export function secretKeys(keys: RoomKeys): RoomSpec['keys'] {
+  const open = (text: string): Secret<Buffer> => {
+    const bytes = Buffer.from(text, 'base64');
+    if (bytes.length !== 32) throw new Problem('request.invalid', { detail: 'a key must be 32 bytes' });
+    return new Secret(bytes);
+  };
+  return { image: open(keys.image), disk: open(keys.disk) };
+}

@@ -1,0 +1,149 @@
+import { type Clock, limits, type Log } from '@alcove/base';
+import { type IncarnationState, Problem } from '@alcove/contracts';
+import type { Driver, FoundVm } from '@alcove/runtime';
+import { type Journal, livePhases } from '../journal';
+import { decideReclaim, type ReclaimPlan } from '../reclaim';
+import type { Templates } from '../templates';
+import { RoomRunner, type RunnerWorld } from './room-runner';
+
+export interface RoomsParts {
+  driver: Driver;
+  journal: Journal;
+  templates: Templates;
+  clock: Clock;
+  log: Log;
+}
+
+/** All rooms of this host: a runner for each that the journal or a request names. Does not know why the host is fenced, only that it is. */
+export class Rooms {
+  readonly #runners = new Map<string, RoomRunner>();
+  readonly #world: RunnerWorld;
+  /** Rooms that were let in and are not in the journal yet. */
+  readonly #admitted = new Set<string>();
+  #sequence: number;
+  #orphans: ReadonlyMap<string, number> = new Map();
+  /** True refuses every start. */
+  fenced = true;
+  /** Called when something happened that the control plane did not ask for. */
+  onChange: () => void = () => undefined;
+
+  constructor(
+    private readonly parts: RoomsParts,
+    private readonly options: { roomsMax: number; orphanGraceMs: number },
+  ) {
+    this.#sequence = Math.max(0, ...[...parts.journal.records().values()].map((record) => record.sequence));
+    this.#world = { ...parts, nextSequence: () => (this.#sequence += 1), admit: (roomId) => this.#admit(roomId), changed: () => this.onChange() };
+    parts.driver.onExit((room, reason) => {
+      this.#runners.get(room.roomId)?.exited(room.incarnation, reason).catch((err: unknown) => parts.log.error({ err, ...room }, 'an exit could not be dealt with'));
+    });
+  }
+
+  runner(roomId: string): RoomRunner {
+    let runner = this.#runners.get(roomId);
+    if (!runner) {
+      this.#forgetIdle();
+      runner = new RoomRunner(roomId, this.#world);
+      this.#runners.set(roomId, runner);
+    }
+    return runner;
+  }
+  /** Rooms that take a place on this host. */
+  used(): number {
+    let used = 0;
+    for (const record of this.parts.journal.records().values()) if (livePhases.has(record.phase)) used += 1;
+    return used;
+  }
+  /** The complete set of what runs here, and what ended since the control plane last acknowledged. */
+  states(): { incarnations: IncarnationState[]; ended: IncarnationState[] } {
+    const incarnations: IncarnationState[] = [];
+    const ended: IncarnationState[] = [];
+    for (const record of this.parts.journal.records().values()) {
+      if (!livePhases.has(record.phase) && record.acknowledged) continue;
+      const { roomId, incarnation, phase, sequence, reason } = record;
+      const state: IncarnationState = { roomId, incarnation, phase, sequence, ...(reason === '' ? {} : { reason }), ...(record.sealed ? { image: record.sealed.image } : {}) };
+      if (livePhases.has(phase)) incarnations.push(state);
+      else if (ended.length < limits.page.max) ended.push(state);
+    }
+    return { incarnations, ended };
+  }
+  /** A beat with these was acknowledged. What changed since stays to be told. */
+  async acknowledge(ended: readonly IncarnationState[]): Promise<void> {
+    for (const state of ended) {
+      const record = this.parts.journal.records().get(state.roomId);
+      if (record?.sequence === state.sequence) await this.parts.journal.note({ ...record, acknowledged: true });
+    }
+  }
+
+  /** Compares journal and machine, and acts on it: at start, and every now and then. */
+  async reclaim(): Promise<ReclaimPlan> {
+    const found = await this.parts.driver.inspect();
+    const names = (which: (runner: RoomRunner) => boolean) => new Set([...this.#runners.values()].filter(which).map((runner) => runner.roomId));
+    const plan = decideReclaim({
+      records: this.parts.journal.records(),
+      found,
+      seen: this.#orphans,
+      now: this.parts.clock.monotonic(),
+      orphanGraceMs: this.options.orphanGraceMs,
+      sealGraceMs: limits.move.hibernateMs,
+      busy: names((runner) => runner.busy),
+      held: names((runner) => runner.held),
+    });
+    this.#orphans = plan.watch;
+    const work: (() => Promise<unknown>)[] = [
+      ...plan.end.map(({ vm, reason }) => () => this.#end(vm, reason)),
+      ...plan.adopt.map(({ vm }) => () => this.runner(vm.roomId).adopt(vm)),
+      ...plan.forget.map(({ record, reason }) => () => this.runner(record.roomId).forget(reason)),
+    ];
+    await inBatches(work, limits.hostAgent.recoversAtOnce, (err) => this.parts.log.error({ err }, 'a room could not be reclaimed'));
+    return plan;
+  }
+
+  /** Seals what can be sealed with the keys that are held, a few at a time. */
+  async sealAll(): Promise<void> {
+    const work = this.#liveRunners().map((runner) => () => runner.sealForFence());
+    await inBatches(work, limits.hostAgent.sealsAtOnce, (err) => this.parts.log.warn({ err }, 'a room could not be sealed while fencing'));
+  }
+  /** Ends every VM, all at once. */
+  async killAll(reason: string): Promise<void> {
+    const work = this.#liveRunners().map((runner) => () => runner.kill(reason));
+    await inBatches(work, Math.max(1, work.length), (err) => this.parts.log.error({ err }, 'a VM could not be ended while fencing'));
+  }
+  /** Lets go of every guest; the VMs live on. */
+  release(): void {
+    for (const runner of this.#runners.values()) runner.release();
+  }
+
+  #liveRunners(): RoomRunner[] {
+    const live = [...this.parts.journal.records().values()].filter((record) => livePhases.has(record.phase));
+    return live.map((record) => this.runner(record.roomId));
+  }
+  #admit(roomId: string): () => void {
+    if (this.fenced) throw new Problem('host.fenced');
+    const others = new Set(this.#admitted);
+    for (const record of this.parts.journal.records().values()) if (livePhases.has(record.phase)) others.add(record.roomId);
+    others.delete(roomId);
+    if (others.size >= this.options.roomsMax) throw new Problem('host.capacity');
+    this.#admitted.add(roomId);
+    return () => void this.#admitted.delete(roomId);
+  }
+  async #end(vm: FoundVm, reason: string): Promise<void> {
+    this.parts.log.warn({ roomId: vm.roomId, incarnation: vm.incarnation, reason }, 'a VM that may not run is ended');
+    await this.parts.driver.stop(vm);
+    const record = this.parts.journal.records().get(vm.roomId);
+    if (record?.incarnation === vm.incarnation && livePhases.has(record.phase)) await this.runner(vm.roomId).forget(reason);
+  }
+  /** Runners are cheap but not free: those of rooms that are over go when many have gathered. */
+  #forgetIdle(): void {
+    if (this.#runners.size < 2 * this.options.roomsMax + 64) return;
+    for (const [roomId, runner] of this.#runners) if (!runner.busy && !runner.live) this.#runners.delete(roomId);
+  }
+}
+
+/** Runs the work, at most `width` at a time; failures go to `failed` and stop nothing. */
+async function inBatches(work: (() => Promise<unknown>)[], width: number, failed: (error: unknown) => void): Promise<void> {
+  const queue = [...work];
+  const lane = async (): Promise<void> => {
+    for (let next = queue.shift(); next; next = queue.shift()) await next().catch(failed);
+  };
+  await Promise.all(Array.from({ length: Math.min(width, queue.length) }, lane));
+}
