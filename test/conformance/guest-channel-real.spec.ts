@@ -1,0 +1,289 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { Agent, request, type IncomingMessage } from 'node:http';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { silentLog, systemClock } from '@alcove/base';
+import type { ExecRequest } from '@alcove/contracts';
+import { openGuestSession, type GuestSession } from '@alcove/runtime';
+import { BareGuest } from '../../libs/testing/src/bare-guest';
+import { environment } from '../test.config';
+
+/**
+ * The host's end of the channel against the guest agent of a built template, in QEMU without driver or platform. Passed over where there is no template.
+ */
+const template = join(environment.cacheFolder, 'dev-template');
+const describeWithTemplate = existsSync(template) ? describe : describe.skip;
+const MiB = 1 << 20;
+
+describeWithTemplate('the guest channel against a real guest', () => {
+  jest.setTimeout(120_000);
+  let guest: BareGuest;
+  let session: GuestSession;
+  const never = new AbortController().signal;
+
+  beforeAll(async () => {
+    const booted = await BareGuest.boot(template, (channel, signal) => openGuestSession(channel, { clock: systemClock, log: silentLog, signal, firstAnswerMs: 12_000 }));
+    guest = booted.guest;
+    session = booted.session;
+  });
+  afterAll(async () => {
+    session?.close();
+    await guest?.stop();
+  });
+
+  const claim = (incarnation: number, mode: 'fresh' | 'resumed') =>
+    session.claim({
+      roomId: 'room_00000000000000000001',
+      incarnation,
+      mode,
+      entropy: randomBytes(64),
+      wallClockNs: BigInt(Math.round(systemClock.now())) * 1_000_000n,
+      machineId: '0123456789abcdef0123456789abcdef',
+      hostname: 'room',
+      env: { GREETING: 'hello' },
+    });
+
+  interface Ran {
+    out: string;
+    err: string;
+    exit: { exitCode: number | null; signal: string | null; timedOut: boolean; truncated: boolean };
+  }
+  async function run(command: ExecRequest['command'], more: Partial<ExecRequest> = {}, signal = never): Promise<Ran> {
+    const out: Buffer[] = [];
+    const err: Buffer[] = [];
+    for await (const event of session.exec({ command, timeoutMs: 60_000, outputBytes: 512 * MiB, ...more }, signal)) {
+      if (event.event === 'stdout') out.push(Buffer.from(event.data, 'base64'));
+      if (event.event === 'stderr') err.push(Buffer.from(event.data, 'base64'));
+      if (event.event === 'exit') return { out: Buffer.concat(out).toString('latin1'), err: Buffer.concat(err).toString('latin1'), exit: event };
+    }
+    throw new Error('no exit');
+  }
+  /** Waits until the command succeeds in the room. */
+  async function until(command: string): Promise<void> {
+    while ((await run(['sh', '-c', command])).exit.exitCode !== 0) await systemClock.sleep(20);
+  }
+  const write = (path: string, body: Readable | Buffer, signal = never) => session.writeFile({ path, makeParents: true }, Buffer.isBuffer(body) ? Readable.from([body]) : body, signal);
+
+  it('serves nothing but figures before the claim, then everything', async () => {
+    expect((await session.stats()).memTotal).toBeGreaterThan(100 * MiB);
+    await expect(session.statFile('/', never)).rejects.toMatchObject({ code: 'file.denied' });
+    const { bootNonce, bootId } = await claim(1, 'fresh');
+    expect(bootNonce).toMatch(/^[0-9a-f]{32}$/);
+    expect(bootId).toMatch(/^[0-9a-f-]{36}$/);
+    expect(await session.ready()).toMatchObject({ agentRunning: true, cloneSafe: true });
+    expect(await claim(2, 'resumed')).toMatchObject({ bootNonce });
+    expect((await run('echo $GREETING; cat /etc/machine-id; hostname')).out).toBe('hello\n0123456789abcdef0123456789abcdef\nroom\n');
+  });
+
+  describe('exec', () => {
+    it('gives output, errors, exit codes and signals', async () => {
+      expect(await run('echo out; echo err >&2; exit 3')).toMatchObject({ out: 'out\n', err: 'err\n', exit: { exitCode: 3, signal: null, timedOut: false, truncated: false } });
+      expect((await run('kill -TERM $$')).exit).toMatchObject({ exitCode: null, signal: 'SIGTERM' });
+      expect((await run(['printf', '%s|', 'a b', '', '$x'])).out).toBe('a b||$x|');
+    });
+    it('gives input, environment, working directory and user', async () => {
+      expect((await run('cat; echo $A $PWD; id -un', { stdin: 'in\n', env: { A: 'b' }, cwd: '/tmp', user: 'root' })).out).toBe('in\nb /tmp\nroot\n');
+      const long = 'x'.repeat(2 * MiB);
+      expect((await run(['wc', '-c'], { stdin: long })).out.trim()).toBe(String(long.length));
+    });
+    it('ends what takes too long or says too much', async () => {
+      expect((await run('sleep 60', { timeoutMs: 100 })).exit).toMatchObject({ timedOut: true });
+      const loud = await run('yes', { outputBytes: 100_000 });
+      expect(loud.out.length).toBe(100_000);
+      expect(loud.exit).toMatchObject({ truncated: true });
+    });
+    it('says what cannot be run', async () => {
+      await expect(run(['/no/such/program'])).rejects.toMatchObject({ code: 'exec.not_found' });
+      await expect(run(['true'], { user: 'nobody-of-that-name' })).rejects.toMatchObject({ code: expect.stringMatching(/^(request\.invalid|exec\.not_found)$/) as unknown });
+      await expect(run(['true', 'x'.repeat(70_000)])).rejects.toMatchObject({ code: 'request.too_large' });
+    });
+    it('kills the process group when the caller leaves or aborts', async () => {
+      const leaving = new AbortController();
+      const events = session.exec({ command: 'echo $$; sleep 1000 & sleep 1000', timeoutMs: 600_000, outputBytes: MiB }, leaving.signal);
+      for await (const event of events) if (event.event === 'stdout') break;
+      await until('! pgrep -f "sleep 1000" | grep -v $$');
+      const aborted = run('echo started; sleep 2000', {}, leaving.signal);
+      await until('pgrep -f "sleep 2000" | grep -qv $$');
+      leaving.abort(new Error('left'));
+      await expect(aborted).rejects.toThrow('left');
+      await until('! pgrep -f "^sleep 2000"');
+    });
+    it('waits for a slow reader without taking memory', async () => {
+      const events = session.exec({ command: ['head', '-c', String(8 * MiB), '/dev/zero'], timeoutMs: 60_000, outputBytes: 16 * MiB }, never);
+      let bytes = 0;
+      for await (const event of events) {
+        if (event.event !== 'stdout') continue;
+        if (bytes === 0) await systemClock.sleep(50);
+        bytes += Buffer.from(event.data, 'base64').length;
+      }
+      expect(bytes).toBe(8 * MiB);
+    });
+  });
+
+  describe('files', () => {
+    it('are written, read, listed, moved and removed', async () => {
+      expect(await write('notes/a.txt', Buffer.from('alpha'))).toEqual({ size: 5 });
+      const stat = await session.statFile('notes/a.txt', never);
+      expect(stat).toMatchObject({ name: 'a.txt', kind: 'file', size: 5, mode: '0644', uid: 1000, target: null });
+      const read = await session.readFile({ path: 'notes/a.txt', offset: 1, length: 3 }, never);
+      expect([read.size, Buffer.concat(await read.body.toArray()).toString()]).toEqual([5, 'lph']);
+      await session.makeFolder('notes/deep', { mode: '700' }, never);
+      await run('ln -s a.txt notes/link');
+      const list = await session.listFiles({ path: 'notes', limit: 10 }, never);
+      expect(list.entries.map((e) => [e.name, e.kind, e.target])).toEqual([['a.txt', 'file', null], ['deep', 'directory', null], ['link', 'symlink', 'a.txt']]);
+      expect(list.truncated).toBe(false);
+      expect(await session.listFiles({ path: 'notes', limit: 2 }, never)).toMatchObject({ truncated: true, entries: [{}, {}] });
+      await session.moveFile('notes/a.txt', 'notes/b.txt', never);
+      await session.removeFile('notes/b.txt', false, never);
+      await expect(session.removeFile('notes', false, never)).rejects.toMatchObject({ code: 'file.not_empty' });
+      await session.removeFile('notes', true, never);
+      await expect(session.statFile('notes', never)).rejects.toMatchObject({ code: 'file.not_found' });
+    });
+    it('give their own problems', async () => {
+      await expect(session.readFile({ path: '/no/such' }, never)).rejects.toMatchObject({ code: 'file.not_found' });
+      await expect(session.readFile({ path: '/etc' }, never)).rejects.toMatchObject({ code: 'file.kind' });
+      await expect(session.readFile({ path: '/etc/shadow' }, never)).rejects.toMatchObject({ code: 'file.denied' });
+      await expect(session.listFiles({ path: '/etc/passwd', limit: 1 }, never)).rejects.toMatchObject({ code: 'file.kind' });
+      await expect(session.makeFolder('/tmp', {}, never)).rejects.toMatchObject({ code: 'file.exists' });
+      await expect(write('/etc/x', Buffer.from('x'))).rejects.toMatchObject({ code: 'file.denied' });
+      await expect(write('/tmp', Buffer.from('x'))).rejects.toMatchObject({ code: 'file.kind' });
+    });
+    it('of 100 MiB go both ways unchanged', async () => {
+      const chunk = randomBytes(MiB);
+      const chunks = 100;
+      const sent = createHash('sha256');
+      for (let i = 0; i < chunks; i++) sent.update(chunk);
+      const wanted = sent.digest('hex');
+      let start = performance.now();
+      await write('big', Readable.from((function* () { for (let i = 0; i < chunks; i++) yield chunk; })()));
+      const up = performance.now() - start;
+      start = performance.now();
+      const { size, body } = await session.readFile({ path: 'big' }, never);
+      const got = createHash('sha256');
+      for await (const bytes of body) got.update(bytes as Buffer);
+      const down = performance.now() - start;
+      expect([size, got.digest('hex')]).toEqual([chunks * MiB, wanted]);
+      process.stderr.write(`host → guest ${Math.round(100_000 / up)} MiB/s (with fsync), guest → host ${Math.round(100_000 / down)} MiB/s\n`);
+      start = performance.now();
+      await run(['cat', '/proc/self/stat']);
+      let bytes = 0;
+      for await (const event of session.exec({ command: ['head', '-c', String(64 * MiB), '/dev/zero'], timeoutMs: 60_000, outputBytes: 64 * MiB }, never)) if (event.event === 'stdout') bytes += event.data.length;
+      process.stderr.write(`exec output ${Math.round(64_000 / (performance.now() - start))} MiB/s ${bytes}\n`);
+      await session.removeFile('big', false, never);
+    });
+    it('that were written by half leave nothing behind', async () => {
+      const stop = new AbortController();
+      let sent = 0;
+      const body = new Readable({
+        read() {
+          sent += 1;
+          this.push(Buffer.alloc(65_536));
+          if (sent === 20) stop.abort(new Error('stopped'));
+        },
+      });
+      await expect(write('half/file', body, stop.signal)).rejects.toThrow('stopped');
+      expect(body.destroyed).toBe(true);
+      await until('test -z "$(ls -A half)"');
+    });
+    it('whose source fails leave nothing behind', async () => {
+      const source = Readable.from((async function* () { yield Buffer.alloc(1000); await Promise.resolve(); throw new Error('source'); })());
+      await expect(write('half/file', source)).rejects.toThrow('source');
+      await until('test -z "$(ls -A half)"');
+    });
+    it('that are read by half stop being sent', async () => {
+      const { body } = await session.readFile({ path: '/dev/../usr/local/bin/node' }, never).catch(() => session.readFile({ path: '/bin/bash' }, never));
+      for await (const bytes of body) {
+        expect((bytes as Buffer).length).toBeGreaterThan(0);
+        break;
+      }
+      await session.ping(5_000);
+    });
+  });
+
+  describe('connect', () => {
+    const ask = (agent: Agent | undefined, path: string, body?: string): Promise<{ status: number; body: string }> =>
+      new Promise((resolve, reject) => {
+        const connecting = session.connect(8080, 5_000, never);
+        connecting.then((socket) => {
+          const sent = request({ createConnection: () => socket, ...(agent ? { agent } : {}), path, method: body === undefined ? 'GET' : 'POST', headers: { host: 'room', 'content-type': 'application/json' } }, (answer: IncomingMessage) => {
+            answer.toArray().then((chunks) => resolve({ status: answer.statusCode ?? 0, body: Buffer.concat(chunks as Buffer[]).toString() }), reject);
+          });
+          sent.on('error', reject);
+          sent.end(body);
+        }, reject);
+      });
+    it('carries HTTP to the agent', async () => {
+      const ping = await ask(undefined, '/ping');
+      expect(ping.status).toBe(200);
+      expect(ping.body).toMatch(/Healthy/);
+      const answer = await ask(undefined, '/invocations', JSON.stringify({ prompt: 'hello' }));
+      expect(answer.status).toBe(200);
+    });
+    it('says when nobody listens', async () => {
+      const socket = await session.connect(9, 0, never);
+      await expect(socket.toArray()).rejects.toMatchObject({ code: 'agent.unreachable' });
+    });
+    it('waits for somebody to listen', async () => {
+      const socket = await session.connect(7001, 20_000, never);
+      const listening = run(['bash', '-c', `exec node -e 'require("net").createServer({allowHalfOpen:true},s=>s.pipe(s).on("finish",()=>process.exit())).listen(7001,"127.0.0.1")'`]);
+      socket.end('echo');
+      expect(Buffer.concat((await socket.toArray()) as Buffer[]).toString()).toBe('echo');
+      expect((await listening).exit.exitCode).toBe(0);
+    });
+    it('ends with its signal', async () => {
+      const stop = new AbortController();
+      const socket = await session.connect(7002, 60_000, stop.signal);
+      stop.abort(new Error('stopped'));
+      await expect(socket.toArray()).rejects.toThrow('stopped');
+    });
+  });
+
+  it('100 streams at once', async () => {
+    const started = performance.now();
+    const outs = await Promise.all(Array.from({ length: 100 }, (_, i) => run(['echo', String(i)])));
+    expect(outs.map((o) => o.out)).toEqual(Array.from({ length: 100 }, (_, i) => `${i}\n`));
+    process.stderr.write(`100 execs at once: ${Math.round(performance.now() - started)} ms\n`);
+  });
+
+  it('logs', async () => {
+    const tail = await session.logs({ follow: false, tailBytes: 1000 }, never);
+    expect(Buffer.concat((await tail.toArray()) as Buffer[]).length).toBeLessThanOrEqual(1000);
+    const stop = new AbortController();
+    const followed = await session.logs({ follow: true, tailBytes: 0 }, stop.signal);
+    stop.abort(new Error('enough'));
+    await expect(followed.toArray()).rejects.toThrow('enough');
+  });
+
+  it('is silent after quiesce and can be synchronised again', async () => {
+    const forever = run('sleep 3000');
+    const failing = expect(forever).rejects.toMatchObject({ code: 'guest.closed' });
+    await session.quiesce();
+    await failing;
+    await expect(session.stats()).rejects.toMatchObject({ code: 'guest.closed' });
+    await session.resynchronise();
+    expect((await run('echo again')).out).toBe('again\n');
+    await until('! pgrep -f "^sleep 3000"');
+  });
+
+  it('takes a new host after the old one left in the middle of everything', async () => {
+    const forever = run('while :; do head -c 300000 /dev/zero; done');
+    const failing = expect(forever).rejects.toMatchObject({ code: 'guest.closed' });
+    await session.ping(5_000);
+    session.close();
+    await failing;
+    expect(await session.closed).toMatchObject({ code: 'guest.closed' });
+    session = await openGuestSession(await guest.connect(), { clock: systemClock, log: silentLog });
+    expect((await run('echo new')).out).toBe('new\n');
+  });
+
+  it('ends when the machine does', async () => {
+    const forever = run('sleep 4000');
+    const failing = expect(forever).rejects.toMatchObject({ code: 'guest.closed' });
+    await session.ping(5_000);
+    await guest.stop();
+    await failing;
+    expect(await session.closed).toMatchObject({ code: 'guest.closed' });
+    await expect(session.stats()).rejects.toMatchObject({ code: 'guest.closed' });
+  });
+});
