@@ -1,9 +1,12 @@
 import { parseArguments, type FlagTable, type ParsedArguments } from './arguments';
+import { lint, runTests } from './checks/run-tests';
+import { bashCompletion } from './completion';
 import type { Context } from './context';
-import { exitCodes } from './failure';
+import { examine } from './doctor/doctor';
+import { CliFailure, exitCodes } from './failure';
 import { bringUp } from './platform/bring-up';
 import { takeDown } from './platform/down';
-import { showLogs } from './platform/logs';
+import { logNames, showLogs } from './platform/logs';
 import { showStatus } from './platform/status';
 import { setUp } from './setup/setup';
 
@@ -14,6 +17,8 @@ export interface CommandSpec {
   about: string;
   flags: FlagTable;
   words: { min: number; max: number };
+  /** Words that the shell offers behind the command. */
+  completions?: readonly string[];
   run(context: Context, args: ParsedArguments): Promise<number>;
 }
 
@@ -64,9 +69,43 @@ export const commands: Record<string, CommandSpec> = {
     about: "What the platform's processes say.",
     flags: { follow: { type: 'boolean', short: 'f' }, lines: { type: 'string', short: 'n' } },
     words: { min: 0, max: 1 },
+    completions: logNames,
     run: async (context, args) => {
       await showLogs(context, args.words[0], { follow: args.has('follow'), lines: args.count('lines', 50) });
       return exitCodes.ok;
+    },
+  },
+  doctor: {
+    usage: 'doctor [--json]',
+    about: 'What this machine can do, what is wrong with it and how to mend that. Boots a tiny guest to find out. Exit code 1 when rooms cannot run here.',
+    flags: json,
+    words: noWords,
+    run: (context, args) => examine(context, args.has('json')),
+  },
+  test: {
+    usage: 'test [--fast | --all] [--kvm] [--yes]',
+    about: 'Runs the tests: types, house rules, units, database, rooms on real VMs. --fast: only what needs neither database nor VM. --all: also what is slow. --kvm: also the KVM path.',
+    flags: { fast: { type: 'boolean' }, all: { type: 'boolean' }, kvm: { type: 'boolean' }, ...yes },
+    words: noWords,
+    run: (context, args) => runTests(context, { fast: args.has('fast'), all: args.has('all'), kvm: args.has('kvm'), yes: args.has('yes') }),
+  },
+  lint: {
+    usage: 'lint',
+    about: 'Type check and house rules.',
+    flags: {},
+    words: noWords,
+    run: (context) => lint(context),
+  },
+  completion: {
+    usage: 'completion bash',
+    about: 'Prints completion for the shell: eval "$(./alcove completion bash)".',
+    flags: {},
+    words: { min: 1, max: 1 },
+    completions: ['bash'],
+    run: (context, args) => {
+      if (args.words[0] !== 'bash') throw new CliFailure(`there is no completion for ${args.words[0] ?? 'that'}`, { mend: 'there is one for bash', exitCode: exitCodes.usage });
+      context.print(bashCompletion(commands));
+      return Promise.resolve(exitCodes.ok);
     },
   },
 };

@@ -1,0 +1,81 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { inheritedEnvironment, type CliConfig } from '../cli.config';
+import { makeContext, type Context } from '../context';
+import { exitCodes } from '../failure';
+import { setUp } from '../setup/setup';
+import { duration } from '../terminal';
+import { add, nothing, tallyOf, type Tally } from './jest-report';
+import { choose, type Suite, type TestFlags } from './suites';
+
+/** Runs the suites that the flags choose, one after the other, and ends with `N passed, N failed, N skipped`. Exit code 1 when anything failed. */
+export async function runTests(context: Context, flags: TestFlags & { yes: boolean }): Promise<number> {
+  const { chosen, leftOut } = choose(flags);
+  const testContext = makeContext(homeForTests(context.config));
+  if (chosen.some((suite) => suite.needsTemplate)) {
+    context.progress.title('Set-up');
+    await setUp(testContext, { yes: flags.yes });
+  }
+  const reports = await mkdtemp(join(tmpdir(), 'alcove-reports-'));
+  let total = nothing;
+  const rows: string[] = [];
+  try {
+    for (const suite of chosen) {
+      context.progress.title(`${suite.name}: ${suite.about}`);
+      const started = performance.now();
+      const tally = await runSuite(testContext, suite, reports);
+      total = add(total, tally);
+      rows.push(`  ${tally.failed > 0 ? '✗' : '✓'} ${suite.name.padEnd(16)} ${sentence(tally).padEnd(40)} ${duration(performance.now() - started)}`);
+    }
+  } finally {
+    await rm(reports, { recursive: true, force: true });
+  }
+  context.print(['', ...rows, ...leftOut.map(({ suite, flag }) => `  – ${suite.name.padEnd(16)} left out; it runs ${flag}`), ''].join('\n'));
+  context.print(sentence(total));
+  return total.failed > 0 ? exitCodes.failed : exitCodes.ok;
+}
+
+/** Tests never touch the user's data: a home of their own, in the cache because it can be made again. */
+export function homeForTests(config: CliConfig): CliConfig {
+  return { ...config, home: join(config.cache, 'test-home') };
+}
+
+function sentence({ passed, failed, skipped }: Tally): string {
+  return `${passed} passed, ${failed} failed, ${skipped} skipped`;
+}
+
+async function runSuite(context: Context, suite: Suite, reports: string): Promise<Tally> {
+  const env = inheritedEnvironment({ ALCOVE_HOME: context.config.home, ALCOVE_CACHE: context.config.cache, ...suite.env });
+  if ('program' in suite.run) {
+    const code = await run(context, suite.run.program, env);
+    return code === 0 ? { ...nothing, passed: 1 } : { ...nothing, failed: 1 };
+  }
+  const report = join(reports, `${suite.name.replace(/\W+/g, '-')}.json`);
+  const { jest, pattern, serial } = suite.run;
+  const words = ['node', '--no-warnings', '--experimental-vm-modules', 'node_modules/jest/bin/jest.js', '--selectProjects', jest, '--passWithNoTests', '--json', `--outputFile=${report}`];
+  if (serial) words.push('--runInBand');
+  if (pattern) words.push('--testPathPatterns', pattern);
+  const code = await run(context, words, env);
+  const tally = await tallyOf(report);
+  // jest may end badly after a good report: a crash at teardown is a failure all the same.
+  return code !== 0 && tally.failed === 0 ? { ...tally, failed: 1 } : tally;
+}
+
+async function run(context: Context, words: string[], env: Record<string, string>): Promise<number> {
+  const [program = '', ...args] = words;
+  // jest prints its report as JSON on standard output too; what a person reads is on standard error.
+  const child = spawn(program, args, { cwd: context.config.root, env, stdio: ['ignore', args.includes('--json') ? 'ignore' : 'inherit', 'inherit'] });
+  const [code] = (await once(child, 'exit')) as [number | null];
+  return code ?? 1;
+}
+
+/** Type check and house rules only. */
+export async function lint(context: Context): Promise<number> {
+  const env = inheritedEnvironment();
+  const types = await run(context, ['node', 'node_modules/typescript/bin/tsc', '--noEmit', '-p', 'tsconfig.json'], env);
+  const rules = await run(context, ['node', '--no-warnings', '--experimental-vm-modules', 'node_modules/jest/bin/jest.js', '--selectProjects', 'unit', '--testPathPatterns', 'test/tidy'], env);
+  return types === 0 && rules === 0 ? exitCodes.ok : exitCodes.failed;
+}

@@ -1,0 +1,43 @@
+/** One part of `./alcove test`. */
+export interface Suite {
+  name: string;
+  about: string;
+  /** When it runs: always, not with --fast, only with --all, only with --kvm. */
+  when: 'always' | 'slow' | 'all' | 'kvm';
+  /** jest's project of that name (`--selectProjects`), or a program of the checkout. */
+  run: { jest: string; pattern?: string; serial?: true } | { program: string[] };
+  /** Needs the set-up machine: guest artefacts and a template. */
+  needsTemplate?: true;
+  env?: Record<string, string>;
+}
+
+export const suites: Suite[] = [
+  { name: 'types', about: 'the type checker over everything', when: 'always', run: { program: ['node', 'node_modules/typescript/bin/tsc', '--noEmit', '-p', 'tsconfig.json'] } },
+  { name: 'unit', about: 'pure code, house rules, simulator', when: 'always', run: { jest: 'unit' } },
+  { name: 'guest agent', about: 'the Rust guest agent', when: 'slow', run: { program: ['bash', 'rootfs/guest-agent/test.sh'] } },
+  { name: 'postgres', about: 'everything that talks to the database', when: 'slow', run: { jest: 'postgres' } },
+  { name: 'conformance', about: 'drivers, guest channel and host agent, with real VMs', when: 'slow', run: { jest: 'conformance', serial: true }, needsTemplate: true },
+  { name: 'rooms', about: 'the platform end to end, crashes and attacks, with real VMs', when: 'slow', run: { jest: 'rooms', serial: true }, needsTemplate: true },
+  { name: 'queue on Redis', about: "the queue's suites on Debian's Redis", when: 'all', run: { jest: 'postgres', pattern: 'jobs|queue' }, env: { TEST_REDIS: '1' } },
+  { name: 'kvm', about: 'the KVM path inside an emulated host that has it', when: 'kvm', run: { jest: 'kvm', serial: true }, needsTemplate: true },
+];
+
+export interface TestFlags {
+  fast: boolean;
+  all: boolean;
+  kvm: boolean;
+}
+
+/** Splits the suites into what runs and what is left out; each of the latter with the flag that would run it. */
+export function choose(flags: TestFlags): { chosen: Suite[]; leftOut: { suite: Suite; flag: string }[] } {
+  const wanted = (suite: Suite): boolean => {
+    if (suite.when === 'always') return true;
+    if (suite.when === 'slow') return !flags.fast;
+    return suite.when === 'kvm' ? flags.kvm : flags.all;
+  };
+  const flagOf = { always: '', slow: 'without --fast', all: 'with --all', kvm: 'with --kvm' };
+  return {
+    chosen: suites.filter(wanted),
+    leftOut: suites.filter((suite) => !wanted(suite)).map((suite) => ({ suite, flag: flagOf[suite.when] })),
+  };
+}
