@@ -5,6 +5,7 @@ import { Pool } from 'pg';
 import { classify, DbUnavailable } from './failures';
 import { Prisma, PrismaClient } from './generated/client';
 import type { Tx } from './tx';
+import { WatchedClient } from './watched-client';
 
 /** Why a transaction may see every tenant's rows. There are no others, so a search for one finds every place. */
 export const systemReasons = ['authenticate', 'dispatch-outbox', 'host-report', 'platform-route', 'reconcile', 'saga', 'test'] as const;
@@ -54,6 +55,7 @@ export class Db {
     this.#transactionMs = options.transactionMs ?? 15_000;
     this.#retryMs = options.retryMs ?? 5_000;
     this.#pool = new Pool({
+      Client: WatchedClient,
       connectionString: options.url,
       application_name: 'alcove',
       max: options.poolSize ?? 10,

@@ -18,13 +18,17 @@ export class KeyCache {
     return key;
   }
 
-  /** The cache owns the key from now on. */
-  put(name: string, key: Secret<Buffer>): void {
-    this.#drop(name);
+  /** The cache owns the key from now on. Of two under one name the first stays, because somebody may be about to use it; the second is overwritten. */
+  put(name: string, key: Secret<Buffer>): Secret<Buffer> {
+    const known = this.get(name);
+    if (known) {
+      wipe(key.expose());
+      return known;
+    }
     this.#keys.set(name, key);
-    if (this.#keys.size <= this.capacity) return;
     const oldest = this.#keys.keys().next();
-    if (!oldest.done) this.#drop(oldest.value);
+    if (this.#keys.size > this.capacity && !oldest.done) this.#drop(oldest.value);
+    return key;
   }
 
   /** Drops those whose name begins so. */

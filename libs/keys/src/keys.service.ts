@@ -88,7 +88,7 @@ export class KeysService {
     return true;
   }
 
-  /** Lends the user's key to a function that does not keep it. */
+  /** Lends the user's key to a function that does not keep it and does not wait: the cache may overwrite the key at the next await of anybody. */
   async #withUserKey<T>(owner: KeyOwner, tx: Tx | undefined, use: (key: Secret<Buffer>) => T): Promise<T> {
     const read = async (open: Tx): Promise<T> => {
       const wrapped = await this.#userWrap(open, owner);
@@ -96,10 +96,7 @@ export class KeysService {
       const known = this.#cache.get(name);
       if (known) return use(known);
       const tenantWrap = await this.#tenantWrap(open, owner.tenantId);
-      const tenantKey = await this.#tenantKey(owner.tenantId, tenantWrap);
-      const userKey = unwrapKey(tenantKey, wrapped, userContext(owner));
-      this.#cache.put(name, userKey);
-      return use(userKey);
+      return this.#withTenantKey(owner.tenantId, tenantWrap, (tenantKey) => use(this.#cache.put(name, unwrapKey(tenantKey, wrapped, userContext(owner)))));
     };
     return tx ? read(tx) : this.#db.withTenant(owner.tenantId, read);
   }
@@ -111,7 +108,7 @@ export class KeysService {
     if (existing) return existing;
     const tenantWrap = await this.#tenantWrap(tx, tenantId);
     const fresh = new Secret(randomBytes(keyBytes));
-    const wrapped = wrapKey(await this.#tenantKey(tenantId, tenantWrap), fresh, userContext(owner));
+    const wrapped = await this.#withTenantKey(tenantId, tenantWrap, (tenantKey) => wrapKey(tenantKey, fresh, userContext(owner)));
     wipe(fresh.expose());
     await tx.$executeRaw`
       insert into user_key (tenant_id, user_id, wrapped, created_at) values (${tenantId}::uuid, ${userId}, ${wrapped}, ${new Date(this.#clock.now())})
@@ -153,14 +150,13 @@ export class KeysService {
     return Buffer.from(row.wrapped);
   }
 
-  /** To be used before the next await: the cache may wipe it. */
-  async #tenantKey(tenantId: string, wrapped: Buffer): Promise<Secret<Buffer>> {
+  /** Lends the tenant's key to a function that does not keep it. */
+  async #withTenantKey<T>(tenantId: string, wrapped: Buffer, use: (key: Secret<Buffer>) => T): Promise<T> {
     const name = `tenant/${tenantId}/${fingerprint(wrapped)}`;
     const known = this.#cache.get(name);
-    if (known) return known;
+    if (known) return use(known);
     const key = await this.#provider.unwrap(wrapped, tenantContext(tenantId));
-    this.#cache.put(name, key);
-    return key;
+    return use(this.#cache.put(name, key));
   }
 }
 
