@@ -1,36 +1,41 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Clock } from '@alcove/base';
+import type { FakeFiles } from './files';
 import type { FakeRam } from './world';
 
 export interface AgentRoom {
   clock: Clock;
   ram: FakeRam;
+  files: FakeFiles;
   env: Readonly<Record<string, string>>;
   /** Called after `ram` changed. */
   changed: () => void;
 }
 
+type Answer = { reply: string } & Record<string, unknown>;
+
 const bodyBytesMax = 8 << 20;
+const sessionHeader = 'x-amzn-bedrock-agentcore-runtime-session-id';
 
 /**
- * The agent of a fake room: the HTTP contract of AWS Bedrock AgentCore (`POST /invocations`, `GET /ping`) and of the default agent's words `count`, `nonce`
- * and `echo …`, plus some for tests: `env NAME`, `stream N`, `hang` (never answers), `status N`, `headers`. Has no timer and no port of its own: connections are given to it.
+ * The agent of a fake room. Like the default template's agent it speaks the HTTP contract of AWS Bedrock AgentCore (`POST /invocations` with a `prompt`, answered by JSON
+ * or server-sent events, and `GET /ping`), and of its words it knows `count`, `nonce`, `write PATH TEXT` and `read PATH`; more for tests: `echo …`, `env NAME`, `stream N`
+ * (N pieces), `hang` (never answers), `status N`, `headers` (says which it got). Has no port of its own: connections are given to it.
  */
 export function createFakeAgent(room: AgentRoom): Server {
-  const server = createServer({ keepAliveTimeout: 0, requestTimeout: 0, headersTimeout: 0 }, (request, response) => {
+  return createServer({ keepAliveTimeout: 0, requestTimeout: 0, headersTimeout: 0 }, (request, response) => {
     handle(room, request, response).catch(() => response.destroy());
   });
-  return server;
 }
 
 async function handle(room: AgentRoom, request: IncomingMessage, response: ServerResponse): Promise<void> {
   if (request.method === 'GET' && request.url === '/ping') return sendJson(response, 200, { status: 'Healthy', time_of_last_update: Math.floor(room.clock.now() / 1000) });
-  if (request.method !== 'POST' || request.url !== '/invocations') return sendJson(response, 404, { error: 'not found' });
+  if (request.method !== 'POST' || request.url !== '/invocations') return sendJson(response, 404, { error: 'there is only /invocations and /ping' });
   const body = await readBody(request);
-  if (body === null) return sendJson(response, 413, { error: 'too large' });
-  const prompt = promptOf(body);
-  room.ram.count += 1;
-  room.ram.log += `invocation ${room.ram.count}: ${prompt.slice(0, 200)}\n`;
+  const prompt = body === null ? null : promptOf(body);
+  if (prompt === null) return sendJson(response, 400, { error: 'the body must be an object with a "prompt"' });
+  room.ram.turns += 1;
+  room.ram.log += `turn ${room.ram.turns}: ${prompt.slice(0, 200)}\n`;
   room.changed();
   response.on('close', () => {
     if (response.writableFinished) return;
@@ -38,28 +43,47 @@ async function handle(room: AgentRoom, request: IncomingMessage, response: Serve
     room.changed();
   });
   if (prompt === 'hang') return;
-  if (prompt.startsWith('status ')) return sendJson(response, Number(prompt.slice(7)), { error: 'as asked' });
+  if (prompt.startsWith('status ')) return sendJson(response, Number(prompt.slice('status '.length)), { error: 'as asked' });
   if (prompt === 'headers') return sendJson(response, 200, { headers: request.headers });
-  const words = answer(room, prompt);
-  if (request.headers.accept?.includes('text/event-stream')) return sendEvents(response, words);
-  sendJson(response, 200, { result: words.join(' '), count: room.ram.count, nonce: room.ram.nonce });
+  const session = request.headers[sessionHeader];
+  const whole = { ...answer(room, prompt), turn: room.ram.turns, ...(session === undefined ? {} : { sessionId: session }) };
+  room.changed();
+  if (request.headers.accept?.includes('text/event-stream')) return sendEvents(response, whole);
+  sendJson(response, 200, whole);
 }
 
-function answer(room: AgentRoom, prompt: string): string[] {
-  const [word = '', ...rest] = prompt.split(' ');
-  if (word === 'count') return [String(room.ram.count)];
-  if (word === 'nonce') return [room.ram.nonce];
-  if (word === 'env') return [room.env[rest[0] ?? ''] ?? ''];
-  if (word === 'stream') return Array.from({ length: Number(rest[0] ?? 1) }, (_none, i) => `part${i}`);
-  return word === 'echo' ? rest : prompt.split(' ');
+function answer(room: AgentRoom, prompt: string): Answer {
+  const [word = '', first = '', ...rest] = prompt.split(' ');
+  switch (word) {
+    case 'count':
+      room.ram.counter += 1;
+      return { reply: `The counter is at ${room.ram.counter}.`, counter: room.ram.counter };
+    case 'nonce':
+      return { reply: `My nonce is ${room.ram.nonce}.`, nonce: room.ram.nonce };
+    case 'write':
+      room.files.write(first, Buffer.from(rest.join(' ')), { makeParents: true });
+      return { reply: `Written to ${first}.`, path: first };
+    case 'read': {
+      const content = room.files.read(first).data.toString();
+      return { reply: content, content };
+    }
+    case 'env':
+      return { reply: room.env[first] ?? '' };
+    case 'stream':
+      return { reply: Array.from({ length: Number(first) }, (_none, i) => `part${i}`).join(' ') };
+    case 'echo':
+      return { reply: [first, ...rest].join(' ') };
+    default:
+      return { reply: `Hello! You said: "${prompt.slice(0, 200)}".` };
+  }
 }
 
-function promptOf(body: Buffer): string {
+function promptOf(body: Buffer): string | null {
   try {
-    const parsed = JSON.parse(body.toString()) as { prompt?: unknown };
-    return typeof parsed.prompt === 'string' ? parsed.prompt : '';
+    const { prompt } = JSON.parse(body.toString()) as { prompt?: unknown };
+    return typeof prompt === 'string' ? prompt : null;
   } catch {
-    return body.toString().slice(0, 1000);
+    return null;
   }
 }
 
@@ -69,13 +93,14 @@ function sendJson(response: ServerResponse, status: number, value: unknown): voi
   response.end(body);
 }
 
-async function sendEvents(response: ServerResponse, words: string[]): Promise<void> {
-  response.writeHead(200, { 'content-type': 'text/event-stream', connection: 'close' });
-  for (const word of words) {
-    if (!response.write(`data: ${JSON.stringify({ text: word })}\n\n`)) await new Promise((resolve) => response.once('drain', resolve).once('close', resolve));
+async function sendEvents(response: ServerResponse, whole: Answer): Promise<void> {
+  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache', connection: 'close' });
+  const events = [...(whole.reply.match(/\S+\s*/g) ?? []).map((text) => ({ type: 'text', text })), { type: 'answer', ...whole }];
+  for (const event of events) {
+    if (!response.write(`data: ${JSON.stringify(event)}\n\n`)) await new Promise((resolve) => response.once('drain', resolve).once('close', resolve));
     if (response.destroyed) return;
   }
-  response.end('data: {"done":true}\n\n');
+  response.end();
 }
 
 async function readBody(request: IncomingMessage): Promise<Buffer | null> {

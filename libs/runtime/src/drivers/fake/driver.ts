@@ -164,7 +164,7 @@ export class FakeDriver implements Driver {
   }
   #freshRam(): FakeRam {
     const random = (): string => this.world.random.bytes(16).toString('hex');
-    return { nonce: random(), count: 0, bootNonce: '', bootId: random(), log: '' };
+    return { nonce: random(), counter: 0, turns: 0, bootNonce: '', bootId: random(), log: '' };
   }
   #blankDisk(room: RoomKey): FakeDisk {
     return this.world.newDisk(room.roomId, `blank-${room.incarnation}`);

@@ -31,7 +31,7 @@ export class FakeSession implements GuestSession {
     });
     const disk = world.disks.get(vm.roomId) ?? world.newDisk(vm.roomId, `start-${vm.incarnation}`);
     this.#files = new FakeFiles(disk.files, () => world.clock.now(), () => world.disks.set(vm.roomId, disk));
-    this.#agent = createFakeAgent({ clock: world.clock, ram: vm.ram, env: vm.env, changed: () => this.#saveRam() });
+    this.#agent = createFakeAgent({ clock: world.clock, ram: vm.ram, files: this.#files, env: vm.env, changed: () => this.#saveRam() });
   }
   key(): RoomKey {
     return { roomId: this.vm.roomId, incarnation: this.vm.incarnation };

@@ -9,7 +9,8 @@ import { Shelf } from './shelf';
 export interface FakeRam {
   /** Drawn at the first claim; the proof that memory survived. */
   nonce: string;
-  count: number;
+  counter: number;
+  turns: number;
   bootNonce: string;
   bootId: string;
   log: string;
