@@ -63,9 +63,13 @@ export class FleetService {
     }
     // A beat that was overtaken by a later one says nothing new, and its lease is that of the later one.
     if (taken === 'overtaken') return { leaseMs: limits.host.leaseMs, acknowledged: sequence, end: [] };
-    const { end, missing } = compareSets(await ledger.openOn(hostId), beat.incarnations);
+    const rows = await ledger.openOn(hostId);
+    const { end, missing } = compareSets(rows, beat.incarnations);
     const absent = this.#absentTwice(hostId, missing.filter((row) => !beat.ended.some((state) => keyOf(state) === keyOf(row))));
-    await ledger.report(host, [...beat.ended, ...beat.incarnations, ...absent]);
+    // What runs as the rows say is most of every beat, and no news.
+    const asExpected = new Set(rows.filter((row) => row.expected).map(keyOf));
+    const news = beat.incarnations.filter((state) => state.phase !== 'running' || !asExpected.has(keyOf(state)));
+    await ledger.report(host, [...beat.ended, ...news, ...absent]);
     return { leaseMs: limits.host.leaseMs, acknowledged: sequence, end };
   }
 

@@ -1,3 +1,4 @@
+import { Cleanup, KeyedQueue } from '@alcove/base';
 import { Problem, type RoomEvent } from '@alcove/contracts';
 import type { MemoryScope } from '@alcove/jobs';
 import { mayLive } from './lifecycle/lifecycle';
@@ -10,9 +11,10 @@ interface Held {
   events: RoomEvent[];
 }
 
-/** RoomsStore without a database: for tests and the simulator. A save is atomic because nothing awaits between its check and its writes but `also`. */
+/** RoomsStore without a database: for tests and the simulator. */
 export class MemoryRoomsStore extends RoomsStore<MemoryScope | undefined> {
   readonly #rooms = new Map<string, Held>();
+  readonly #users = new KeyedQueue();
   /** Called after every save that was kept. */
   onSaved: (room: RoomRecord) => void = () => undefined;
 
@@ -29,36 +31,42 @@ export class MemoryRoomsStore extends RoomsStore<MemoryScope | undefined> {
       .slice(0, query.limit);
   }
 
-  override async create(save: RoomSave, limit: RoomLimit, also: (scope: undefined) => Promise<unknown>): Promise<void> {
+  override async create(save: RoomSave, admit: (scope: MemoryScope) => Promise<RoomLimit>, also: (scope: MemoryScope) => Promise<unknown>): Promise<void> {
     const { tenantId, userId, id } = save.next;
-    const others = [...this.#rooms.values()].filter(({ room }) => room.tenantId === tenantId && room.userId === userId && room.wanted !== 'gone');
-    if (others.length >= limit.roomsPerUser) throw new Problem('room.limit');
-    const held: Held = { room: save.next, incarnations: new Map(), events: [] };
-    this.#rooms.set(id, held);
-    try {
-      await also(undefined);
-    } catch (error) {
-      this.#rooms.delete(id);
-      throw error;
-    }
-    write(held, save);
+    await this.#users.run(`${tenantId}/${userId}`, () =>
+      atomically(async (scope) => {
+        const { roomsPerUser } = await admit(scope);
+        const others = [...this.#rooms.values()].filter(({ room }) => room.tenantId === tenantId && room.userId === userId && room.wanted !== 'gone');
+        if (others.length >= roomsPerUser) throw new Problem('room.limit');
+        await also(scope);
+        const held: Held = { room: save.next, incarnations: new Map(), events: [] };
+        this.#rooms.set(id, held);
+        write(held, save);
+      }),
+    );
     this.onSaved(save.next);
   }
 
-  override async save(save: RoomSave, also: (scope: undefined) => Promise<unknown>): Promise<boolean> {
-    const held = this.#of({ tenantId: save.next.tenantId, roomId: save.next.id });
-    if (!held || held.room.generation !== save.next.generation - 1) return false;
-    const before = held.room;
-    held.room = save.next;
-    try {
-      await also(undefined);
-    } catch (error) {
-      if (held.room === save.next) held.room = before;
+  override async save(save: RoomSave, also: (scope: MemoryScope) => Promise<unknown>): Promise<boolean> {
+    const key = { tenantId: save.next.tenantId, roomId: save.next.id };
+    const saved = await atomically(async (scope) => {
+      if (this.#of(key)?.room.generation !== save.next.generation - 1) return false;
+      await also(scope);
+      const held = this.#of(key);
+      if (held?.room.generation !== save.next.generation - 1) throw new Overtaken();
+      write(held, save);
+      return true;
+    }).catch((error: unknown) => {
+      if (error instanceof Overtaken) return false;
       throw error;
-    }
-    write(held, save);
-    this.onSaved(save.next);
-    return true;
+    });
+    if (saved) this.onSaved(save.next);
+    return saved;
+  }
+
+  override async locate(roomId: string): Promise<RoomWithIncarnations | null> {
+    const held = this.#rooms.get(roomId);
+    return held ? { room: held.room, open: openOf(held) } : null;
   }
 
   override async report(key: RoomKey, report: IncarnationReport, now: number): Promise<void> {
@@ -108,8 +116,23 @@ export class MemoryRoomsStore extends RoomsStore<MemoryScope | undefined> {
   }
 }
 
+/** Another save came first while `also` ran. */
+class Overtaken extends Error {}
+
+/** What others wrote in the scope is taken back when the work fails. */
+async function atomically<T>(work: (scope: MemoryScope) => Promise<T>): Promise<T> {
+  const undo = new Cleanup();
+  try {
+    return await work({ onRollback: (step) => undo.add('write', step) });
+  } catch (error) {
+    await undo.run();
+    throw error;
+  }
+}
+
 function write(held: Held, save: RoomSave): void {
   const { next } = save;
+  held.room = next;
   if (save.opens) {
     const { incarnation, hostId } = save.opens;
     held.incarnations.set(incarnation, { tenantId: next.tenantId, roomId: next.id, incarnation, hostId, phase: 'starting', sequence: 0, openedAt: next.stateSince, closedAt: null, reason: null });

@@ -58,7 +58,7 @@ export interface RoomKey {
   readonly roomId: string;
 }
 
-/** The first save of a room: counted against what its user may have. */
+/** What the user of a new room may have. */
 export interface RoomLimit {
   readonly roomsPerUser: number;
 }
@@ -72,10 +72,12 @@ export abstract class RoomsStore<Scope = Tx> {
   abstract find(tenantId: string, roomId: string): Promise<RoomWithIncarnations | null>;
   /** Oldest first; destroyed rooms only when asked for by state. */
   abstract list(tenantId: string, query: RoomQuery): Promise<RoomRecord[]>;
-  /** Inserts a room's first row. Throws the Problem `room.limit` when its user has as many rooms (not counting those wanted gone) as allowed. */
-  abstract create(save: RoomSave, limit: RoomLimit, also: (scope: Scope) => Promise<unknown>): Promise<void>;
+  /** Inserts a room's first row. `admit` runs first and must keep others of this user out until the end; throws the Problem `room.limit` when the user has as many rooms (not counting those wanted gone) as it allows. */
+  abstract create(save: RoomSave, admit: (scope: Scope) => Promise<RoomLimit>, also: (scope: Scope) => Promise<unknown>): Promise<void>;
   /** False, and nothing written, when the stored generation is not the one before `next`. `also` may run more than once. */
   abstract save(save: RoomSave, also: (scope: Scope) => Promise<unknown>): Promise<boolean>;
+  /** A room of any tenant, with its open incarnations; null when there is none. For what a host says of it. */
+  abstract locate(roomId: string): Promise<RoomWithIncarnations | null>;
   /** Takes a host's word on one incarnation, without touching the room. Older sequences are ignored; `gone` closes it. */
   abstract report(key: RoomKey, report: IncarnationReport, now: number): Promise<void>;
   /** Events of one room with a number above `after`, in order. */

@@ -1,7 +1,7 @@
 import { limits, unreachable } from '@alcove/base';
 import type { ImageRef, ResumedFrom, RoomEvent, RoomState } from '@alcove/contracts';
 import type { RoomRecord } from '../room';
-import { decide, isMoving, type Effect, type LifecycleEvent, type StartFacts, type Verdict } from './lifecycle';
+import { decide, isMoving, type Effect, type LifecycleEvent, type Verdict } from './lifecycle';
 
 /** The row after an event, what to tell, and what to do. Pure data: the store saves it, the service acts on `effect`. */
 export interface Change {
@@ -70,7 +70,7 @@ function moved(room: RoomRecord, event: LifecycleEvent, verdict: Verdict & { kin
   };
   switch (event.kind) {
     case 'up':
-      return running(entered, event.start, event.storeGroup);
+      return running(entered, event, room, facts.now);
     case 'sealed':
       return sealed(entered, event.image, event.engine, facts.now);
     case 'gone':
@@ -84,17 +84,29 @@ function moved(room: RoomRecord, event: LifecycleEvent, verdict: Verdict & { kin
   }
 }
 
-function running(room: RoomRecord, start: StartFacts | null, storeGroup: string): RoomRecord {
-  const rested: RoomRecord = { ...room, wakePending: false, failures: 0, failure: null, hasDisk: true, storeGroup, imageSpent: true };
-  if (!start) return rested;
-  return { ...rested, ...keptImages(rested, start.resumedFrom), resumedFrom: start.resumedFrom, isolation: start.isolation };
+function running(entered: RoomRecord, event: LifecycleEvent & { kind: 'up' }, before: RoomRecord, now: number): RoomRecord {
+  const rested: RoomRecord = { ...entered, wakePending: false, failures: 0, failure: null, hasDisk: true, storeGroup: event.storeGroup, imageSpent: true };
+  if (event.start) return { ...rested, ...keptImages(before, event.start.resumedFrom), resumedFrom: event.start.resumedFrom, isolation: event.start.isolation };
+  if (before.state !== 'hibernating') return rested;
+  // The seal failed: told, and not tried again at once.
+  return { ...rested, failures: before.failures + 1, failure: { code: event.reason, detail: null, at: now } };
 }
 
-/** After a restore from `image` the one before is of no more use; a restore from the one before makes `image` useless: its disk state is gone. */
-function keptImages(room: RoomRecord, from: ResumedFrom): Pick<RoomRecord, 'image' | 'previous'> {
-  if (from === 'memory') return { image: room.image, previous: null };
-  if (from === 'checkpoint') return { image: room.previous ?? room.image, previous: null };
-  return { image: room.image, previous: room.previous };
+/** After a restore from `image` the one before is of no more use; a restore from a checkpoint makes newer ones useless: their disk state is gone. */
+function keptImages(before: RoomRecord, from: ResumedFrom): Pick<RoomRecord, 'image' | 'previous'> {
+  if (from === 'memory') return { image: before.image, previous: null };
+  if (from === 'checkpoint') return { image: checkpointOf(before) ?? before.image, previous: null };
+  return { image: before.image, previous: before.previous };
+}
+
+/** The image to restore from, if the room has not run since it was sealed. */
+export function freshImageOf(room: RoomRecord): ImageRef | null {
+  return room.imageSpent ? null : room.image;
+}
+
+/** The image to go back to, with its disk state, when neither memory nor disk will do. */
+export function checkpointOf(room: RoomRecord): ImageRef | null {
+  return room.imageSpent ? room.image : room.previous;
 }
 
 function sealed(room: RoomRecord, image: ImageRef, engine: string | null, now: number): RoomRecord {

@@ -1,0 +1,18 @@
+export { decide, eventKinds, isMoving, mayLive, table, type Effect, type EventKind, type LifecycleEvent, type SagaKind, type Verdict } from './lifecycle/lifecycle';
+export { change, type Change } from './lifecycle/change';
+export { lifecycleText } from './lifecycle/lifecycle.text';
+export { reconcile, type ReconcileFacts } from './lifecycle/reconcile';
+export { type InTransaction, type RoomAudit, type RoomAuditEntry, type RoomOwners, type RoomSecrets } from './ports';
+export { roomReconcilers } from './reconcilers/room-reconcilers';
+export { absentRoom, toRoom, type NewRoom, type RoomRecord } from './room';
+export { RoomMover, type Applied, type ApplyOptions, type MoverParts } from './room-mover';
+export { RoomUsers } from './room-users';
+export { RoomWaiter } from './room-waiter';
+export { RoomWatchers } from './room-watchers';
+export { RoomsLedger } from './rooms.ledger';
+export { RoomsService, type RoomRoute, type RoomsServiceParts } from './rooms.service';
+export { RoomsStore, type IncarnationRecord, type IncarnationReport, type RoomKey, type RoomLimit, type RoomQuery, type RoomSave, type RoomWithIncarnations } from './rooms.store';
+export { MemoryRoomsStore } from './rooms.store.memory';
+export { MoveParams } from './sagas/move';
+export { roomSagas } from './sagas/room-sagas';
+export { type SagaParts } from './sagas/saga-parts';

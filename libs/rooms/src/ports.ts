@@ -1,0 +1,43 @@
+import type { RoomKeys, User } from '@alcove/contracts';
+import type { Json, Tx } from '@alcove/db';
+import type { RoomLimit } from './rooms.store';
+
+/** What rooms need of other libs, as narrow as that: each has an adapter (`adapters.ts`) and a memory version in the simulator. */
+
+/** Keys: `KeysService` of libs/keys. */
+export interface RoomSecrets {
+  /** Throws `vault.key_unavailable`, or `user.gone` when the user's key was destroyed. */
+  roomKeys(tenantId: string, userId: string, roomId: string): Promise<RoomKeys>;
+  sealEnv(tenantId: string, userId: string, roomId: string, vars: Readonly<Record<string, string>>): Promise<string>;
+  openEnv(tenantId: string, userId: string, roomId: string, sealed: string): Promise<Record<string, string>>;
+}
+
+export interface RoomAuditEntry {
+  readonly tenantId: string;
+  readonly actor: string;
+  readonly action: string;
+  readonly resource: string;
+  readonly facts: { [name: string]: Json };
+}
+
+/** Audit records in the caller's transaction: `Audit` of libs/audit. */
+export interface RoomAudit<Scope = Tx> {
+  append(scope: Scope, entry: RoomAuditEntry): Promise<void>;
+}
+
+/** Tenants and users, in the caller's transaction: `Users` of libs/identity. */
+export interface RoomOwners<Scope = Tx> {
+  /** Makes the user if it is new and keeps others from counting its rooms until the transaction ends. Throws `user.gone`. */
+  admit(scope: Scope, tenantId: string, userId: string): Promise<RoomLimit>;
+  /** Throws `user.not_found`. */
+  user(scope: Scope, tenantId: string, userId: string): Promise<User>;
+  /** From now on the user gets no room. False when it was so already. Throws `user.not_found`. */
+  markDestroying(scope: Scope, tenantId: string, userId: string): Promise<boolean>;
+  /** Everything of the user is gone; its key too. */
+  markDestroyed(scope: Scope, tenantId: string, userId: string): Promise<boolean>;
+  /** Users of any tenant that are being destroyed. */
+  destroying(limit: number): Promise<{ tenantId: string; userId: string }[]>;
+}
+
+/** One transaction of a tenant, for what is not a room's save. */
+export type InTransaction<Scope = Tx> = <T>(tenantId: string, work: (scope: Scope) => Promise<T>) => Promise<T>;

@@ -1,0 +1,238 @@
+import { assert, type Clock, limits, newId, type Random, systemRandom } from '@alcove/base';
+import { CreateRoom, type EnvVars, isProblem, ListRooms, Problem, type Principal, type ProblemCode, type ResumedFrom, type Room, type RoomEvent, type RoomPage, type User, type WakeAnswer } from '@alcove/contracts';
+import type { Tx } from '@alcove/db';
+import { type FleetService, type HostAddress, type HostClient } from '@alcove/fleet';
+import { actorOf, requireScope, tenantOf } from '@alcove/identity';
+import type { z } from 'zod';
+import { askedReason } from './lifecycle/change';
+import type { RoomOwners, RoomSecrets } from './ports';
+import { absentRoom, toRoom, type RoomRecord } from './room';
+import { decodeRoomCursor, encodeRoomCursor } from './room-cursor';
+import type { Applied, RoomMover } from './room-mover';
+import type { RoomUsers } from './room-users';
+import { judgeAsleep, judgeAwake, type RoomWaiter } from './room-waiter';
+import type { RoomWatchers } from './room-watchers';
+import type { RoomKey, RoomsStore } from './rooms.store';
+
+type Env = z.infer<typeof EnvVars>;
+
+/** Where a running room is: what a call into it needs. */
+export interface RoomRoute {
+  readonly host: HostAddress;
+  readonly roomId: string;
+  readonly tenantId: string;
+  readonly incarnation: number;
+  readonly resumedFrom: ResumedFrom | null;
+  /** How long the caller waited for the room to wake, milliseconds; 0 when it ran. */
+  readonly wokenMs: number;
+}
+
+export interface RoomsServiceParts<Scope = Tx> {
+  readonly store: RoomsStore<Scope>;
+  readonly mover: RoomMover<Scope>;
+  readonly fleet: FleetService;
+  readonly hosts: HostClient;
+  readonly secrets: RoomSecrets;
+  readonly owners: RoomOwners<Scope>;
+  readonly users: RoomUsers<Scope>;
+  readonly waiter: RoomWaiter<Scope>;
+  readonly watchers: RoomWatchers;
+  readonly clock: Clock;
+  readonly random?: Random;
+  /** The template of a room whose creator names none. */
+  readonly defaultTemplate: string;
+}
+
+/**
+ * What can be asked of rooms. Every call checks the scope and the tenant of its principal; another tenant's room is `room.not_found`, a destroyed one
+ * `room.gone`. A call that waits stops waiting when its signal is aborted; the move it began goes on.
+ */
+export class RoomsService<Scope = Tx> {
+  readonly #parts: RoomsServiceParts<Scope>;
+
+  constructor(parts: RoomsServiceParts<Scope>) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Makes a room and starts it; resolves at once, in state `provisioning`, or with `wait` when it runs. Problems: `template.not_found`, `room.limit`,
+   * `user.gone`, `request.invalid` (a size that the template has not), `host.capacity`, `host.unavailable`; with `wait` those of wake.
+   */
+  async create(principal: Principal, input: z.input<typeof CreateRoom>, options: { wait?: boolean; signal?: AbortSignal } = {}): Promise<Room> {
+    requireScope(principal, 'rooms:write');
+    const tenantId = tenantOf(principal);
+    const { fleet, secrets, owners, mover, clock, waiter } = this.#parts;
+    const { userId, template: name = this.#parts.defaultTemplate, size: asked = {}, metadata = {}, env = {} } = input;
+    const template = await fleet.template(name);
+    checkSize(asked, template.size);
+    checkEnv(env);
+    const id = newId('room', this.#parts.random ?? systemRandom);
+    const size = { ...template.size, diskMiB: asked.diskMiB ?? template.size.diskMiB };
+    const envNames = Object.keys(env).sort();
+    const envSealed = envNames.length === 0 ? null : await secrets.sealEnv(tenantId, userId, id, env);
+    const absent = absentRoom({ id, tenantId, userId, template: name, templateId: template.id, size, metadata, envNames, envSealed }, clock.now());
+    const room = await mover.create(absent, actorOf(principal), (scope) => owners.admit(scope, tenantId, userId));
+    if (!options.wait) return toRoom(room);
+    return toRoom(await waiter.until({ tenantId, roomId: id }, room, { judge: judgeAwake, onTimeout: 'room.wake_timeout', signal: options.signal }));
+  }
+
+  async get(principal: Principal, roomId: string): Promise<Room> {
+    requireScope(principal, 'rooms:read');
+    return toRoom(await this.#find(principal, roomId));
+  }
+
+  /** Oldest first. Problem `request.invalid` for a cursor that is not ours. */
+  async list(principal: Principal, input: z.input<typeof ListRooms>): Promise<RoomPage> {
+    requireScope(principal, 'rooms:read');
+    const { cursor, limit, userId, state, metadata } = ListRooms.parse(input);
+    const query = { ...(userId !== undefined && { userId }), ...(state && { state }), ...(metadata && { metadata }), ...(cursor !== undefined && { after: decodeRoomCursor(cursor) }) };
+    const rows = await this.#parts.store.list(tenantOf(principal), { ...query, limit: limit + 1 });
+    const shown = rows.slice(0, limit);
+    const last = shown.at(-1);
+    return { rooms: shown.map(toRoom), nextCursor: rows.length > limit && last ? encodeRoomCursor(last) : null };
+  }
+
+  /** Resolves when the room runs; joins a wake that is under way. Problems: `room.gone`, `room.failed`, `room.wake_timeout`, `room.busy`, `host.*`, `engine.*`, `vault.key_unavailable`. */
+  async wake(principal: Principal, roomId: string, signal?: AbortSignal): Promise<WakeAnswer> {
+    requireScope(principal, 'rooms:write');
+    const { clock } = this.#parts;
+    const startedAt = clock.monotonic();
+    const room = await this.#awake({ tenantId: tenantOf(principal), roomId }, actorOf(principal), 'asked', signal);
+    return { room: toRoom(room), resumedFrom: room.resumedFrom ?? 'new', durationMs: clock.monotonic() - startedAt };
+  }
+
+  /**
+   * Resolves when the room's image is durable and in its row. The room then stays asleep until somebody wakes it. A room that failed is answered as it is.
+   * Problems: `room.gone`, `room.busy` (woken meanwhile, or it could not be sealed and goes on), `room.failed` (the VM died while it was sealed).
+   */
+  async hibernate(principal: Principal, roomId: string, signal?: AbortSignal): Promise<Room> {
+    requireScope(principal, 'rooms:write');
+    const key = { tenantId: tenantOf(principal), roomId };
+    const { room } = await this.#apply(key, { kind: 'sleep', reason: askedReason }, actorOf(principal));
+    const before = room.state === 'hibernating' || room.state === 'running' ? { ...room, move: room.move - 1 } : room;
+    return toRoom(await this.#parts.waiter.until(key, room, { judge: judgeAsleep(before), onTimeout: 'room.busy', signal }));
+  }
+
+  /** Resolves at once; the room is removed as soon as the move it is in has ended. */
+  async destroy(principal: Principal, roomId: string): Promise<Room> {
+    requireScope(principal, 'rooms:write');
+    const { room } = await this.#apply({ tenantId: tenantOf(principal), roomId }, { kind: 'destroy', reason: askedReason }, actorOf(principal));
+    return toRoom(room);
+  }
+
+  /** Adds or replaces variables; they count from the next start of the agent. Problem `request.invalid` beyond `limits.room.envVars` or `envBytes`. */
+  async setEnv(principal: Principal, roomId: string, vars: Env): Promise<Room> {
+    return this.#editEnv(principal, roomId, (env) => ({ ...env, ...vars }));
+  }
+
+  /** Removes a variable; one that is not there is removed already. */
+  async removeEnv(principal: Principal, roomId: string, name: string): Promise<Room> {
+    return this.#editEnv(principal, roomId, (env) => Object.fromEntries(Object.entries(env).filter(([other]) => other !== name)));
+  }
+
+  /** Where to send a call into the room, which is woken first if it sleeps. Problems: `room.not_running` without `wake`, else those of wake. */
+  async route(principal: Principal, roomId: string, options: { wake: boolean; signal?: AbortSignal }): Promise<RoomRoute> {
+    requireScope(principal, 'rooms:exec');
+    const { clock } = this.#parts;
+    const tenantId = tenantOf(principal);
+    const room = await this.#find(principal, roomId);
+    if (room.state === 'running') return this.#routeOf(room, 0);
+    if (!options.wake) throw new Problem('room.not_running');
+    const startedAt = clock.monotonic();
+    return this.#routeOf(await this.#awake({ tenantId, roomId }, actorOf(principal), 'invocation', options.signal), clock.monotonic() - startedAt);
+  }
+
+  /**
+   * A call found the room not to be where its route said. The host is asked: an incarnation that it does not run is gone, and the next route() starts another.
+   * Resolves without a change when it runs after all, or when the host cannot be asked: then its lease decides.
+   */
+  async reportLost(route: RoomRoute, code: ProblemCode): Promise<void> {
+    const { hosts, mover } = this.#parts;
+    const { roomId, tenantId, incarnation } = route;
+    let lives: boolean;
+    try {
+      const { incarnations } = await hosts.state(route.host);
+      lives = incarnations.some((one) => one.roomId === roomId && one.incarnation === incarnation && one.phase === 'running');
+    } catch (error) {
+      if (!isProblem(error)) throw error;
+      return;
+    }
+    if (!lives) await mover.apply({ tenantId, roomId }, { kind: 'gone', incarnation, reason: code === 'guest.closed' ? 'vmm_exited' : code }, { actor: 'system' });
+  }
+
+  /** The room's events with numbers above `after` (all of them without it), in order. A destroyed room's can still be read. */
+  async events(principal: Principal, roomId: string, query: { after?: string; limit?: number } = {}): Promise<RoomEvent[]> {
+    requireScope(principal, 'rooms:read');
+    const tenantId = tenantOf(principal);
+    const after = query.after === undefined ? 0 : Number(query.after);
+    const events = await this.#parts.store.events(tenantId, roomId, Number.isSafeInteger(after) ? after : 0, query.limit ?? limits.page.max);
+    if (events.length === 0 && !(await this.#parts.store.find(tenantId, roomId))) throw new Problem('room.not_found');
+    return events;
+  }
+
+  /** Calls back whenever the room may have a new event, until the result is called. */
+  subscribe(roomId: string, onNews: () => void): () => void {
+    return this.#parts.watchers.subscribe(roomId, onNews);
+  }
+
+  /** The user gets no more rooms, those it has are destroyed, and then its keys. Problem `user.not_found`. */
+  async destroyUser(principal: Principal, userId: string): Promise<User> {
+    requireScope(principal, 'users:write');
+    return this.#parts.users.destroy(tenantOf(principal), userId, actorOf(principal));
+  }
+
+  async #find(principal: Principal, roomId: string): Promise<RoomRecord> {
+    const found = await this.#parts.store.find(tenantOf(principal), roomId);
+    if (!found) throw new Problem('room.not_found');
+    if (found.room.state === 'destroyed') throw new Problem('room.gone');
+    return found.room;
+  }
+
+  async #apply(key: RoomKey, event: Parameters<RoomMover<Scope>['apply']>[1], actor: string): Promise<Applied & { room: RoomRecord }> {
+    const { room, verdict } = await this.#parts.mover.apply(key, event, { actor });
+    if (!room) throw new Problem('room.not_found');
+    if (verdict.kind === 'deny') throw new Problem(verdict.code);
+    if (room.state === 'destroyed') throw new Problem('room.gone');
+    return { room, verdict };
+  }
+
+  async #awake(key: RoomKey, actor: string, reason: string, signal: AbortSignal | undefined): Promise<RoomRecord> {
+    const { room } = await this.#apply(key, { kind: 'wake', reason }, actor);
+    return this.#parts.waiter.until(key, room, { judge: judgeAwake, onTimeout: 'room.wake_timeout', signal });
+  }
+
+  async #routeOf(room: RoomRecord, wokenMs: number): Promise<RoomRoute> {
+    assert(room.hostId !== null, 'a running room has a host');
+    const host = await this.#parts.fleet.host(room.hostId);
+    return { host: { id: host.id, url: host.description.url }, roomId: room.id, tenantId: room.tenantId, incarnation: room.incarnation, resumedFrom: room.resumedFrom, wokenMs };
+  }
+
+  async #editEnv(principal: Principal, roomId: string, edit: (env: Env) => Env): Promise<Room> {
+    requireScope(principal, 'rooms:write');
+    const { mover, secrets } = this.#parts;
+    const key = { tenantId: tenantOf(principal), roomId };
+    const room = await mover.edit(key, actorOf(principal), 'room.set_env', async ({ userId, envSealed, state, wanted }) => {
+      if (state === 'destroyed' || wanted === 'gone') throw new Problem('room.gone');
+      const env = edit(envSealed === null ? {} : await secrets.openEnv(key.tenantId, userId, roomId, envSealed));
+      checkEnv(env);
+      const envNames = Object.keys(env).sort();
+      return { envNames, envSealed: envNames.length === 0 ? null : await secrets.sealEnv(key.tenantId, userId, roomId, env) };
+    });
+    if (!room) throw new Problem('room.not_found');
+    return toRoom(room);
+  }
+}
+
+/** Memory and processors are those of the template, because its memory was captured with them; the disk may be another size. */
+function checkSize(asked: NonNullable<z.input<typeof CreateRoom>['size']>, template: RoomRecord['size']): void {
+  const errors = (['memoryMiB', 'vcpus'] as const)
+    .filter((name) => asked[name] !== undefined && asked[name] !== template[name])
+    .map((name) => ({ path: `size.${name}`, message: `this template has ${template[name]}` }));
+  if (errors.length > 0) throw new Problem('request.invalid', { errors });
+}
+
+function checkEnv(env: Env): void {
+  const bytes = Object.entries(env).reduce((sum, [name, value]) => sum + Buffer.byteLength(name) + Buffer.byteLength(value), 0);
+  if (Object.keys(env).length > limits.room.envVars) throw new Problem('request.invalid', { errors: [{ path: 'env', message: `at most ${limits.room.envVars} variables` }] });
+  if (bytes > limits.room.envBytes) throw new Problem('request.invalid', { errors: [{ path: 'env', message: `at most ${limits.room.envBytes} bytes in all` }] });
+}

@@ -1,0 +1,81 @@
+import { isProblem, Problem, type RunningReport } from '@alcove/contracts';
+import type { Json } from '@alcove/db';
+import type { Saga, SagaStep, SettledContext } from '@alcove/jobs';
+import { storeGroupOf } from '@alcove/fleet';
+import type { MoveParams } from './move';
+import { endIncarnation, hostIdOf, operationId, type MoveContext, type SagaParts } from './saga-parts';
+
+/**
+ * Bringing a room up, for the first time (provision) or again (resume):
+ *
+ *   start   do: fence every older incarnation, then ensureRunning on the chosen host     undo: ensureGone of this incarnation; disk and images stay
+ *   record  do: `up` into the row; refused when the move was given up meanwhile          undo: nothing of its own
+ *
+ * Fencing comes before the order to start, in the same step, because it must be true at the moment of the order, also on a retry.
+ */
+export function startSteps<Scope>(parts: SagaParts<Scope>): Saga<MoveParams>['steps'] {
+  const start: SagaStep<MoveParams> = {
+    name: 'start',
+    do: async (context) => {
+      for (const older of context.params.older) await endIncarnation(parts, context, older, 'superseded');
+      return (await ensureRunning(parts, context)) as unknown as Json;
+    },
+    undo: (context) => endStarted(parts, context),
+  };
+  const record: SagaStep<MoveParams> = { name: 'record', do: (context) => recordUp(parts, context) };
+  return [start, record];
+}
+
+async function ensureRunning<Scope>(parts: SagaParts<Scope>, context: MoveContext): Promise<RunningReport> {
+  const { params, tenantId } = context;
+  const { roomId, userId, incarnation, envSealed } = params;
+  const [host, keys, env] = await Promise.all([
+    parts.fleet.host(hostIdOf(params)),
+    parts.secrets.roomKeys(tenantId, userId, roomId),
+    envSealed === null ? {} : parts.secrets.openEnv(tenantId, userId, roomId, envSealed),
+  ]);
+  const { templateId, size, image, previous, hasDisk } = params;
+  const order = { operationId: operationId(context, 'running'), templateId, size, image, previous, hasDisk, keys, env };
+  const report = await parts.hosts.ensureRunning({ id: host.id, url: host.description.url }, { roomId, incarnation }, order);
+  if (report.roomId !== roomId || report.incarnation !== incarnation) throw new Problem('incarnation.stale', { detail: 'the host answered for another incarnation' });
+  return report;
+}
+
+/** Should the host be out of reach, the row stays open: the next start fences it, the host's own beat or the orphans' reconciler closes it. */
+async function endStarted<Scope>(parts: SagaParts<Scope>, context: MoveContext): Promise<void> {
+  const { params } = context;
+  const where = { incarnation: params.incarnation, hostId: hostIdOf(params) };
+  try {
+    await endIncarnation(parts, context, where, 'start_failed');
+  } catch (error) {
+    if (!isProblem(error, 'host.unavailable')) throw error;
+    context.log.warn({ err: error, ...where }, 'the host of a failed start cannot be reached; its incarnation stays open');
+  }
+}
+
+async function recordUp<Scope>(parts: SagaParts<Scope>, context: MoveContext): Promise<void> {
+  const { params, tenantId } = context;
+  const report = context.outputs.start as unknown as RunningReport;
+  const host = await parts.fleet.host(hostIdOf(params));
+  const detail = { hostMs: Math.round(report.durationMs), bootAttempts: report.bootAttempts, accelerator: report.accelerator };
+  const start = { resumedFrom: report.resumedFrom, isolation: report.isolation, fallbacks: report.fallbacks, detail };
+  const { incarnation, move } = params;
+  const applied = await parts.mover.apply(
+    { tenantId, roomId: params.roomId },
+    { kind: 'up', incarnation, move, reason: 'started', storeGroup: storeGroupOf(host), start },
+    { actor: `host:${host.id}`, sequence: report.sequence },
+  );
+  if (applied.verdict.kind === 'move') return;
+  // Said before by this very step, or by the host's beat.
+  const runs = applied.room?.incarnation === incarnation && (applied.room.state === 'running' || applied.room.state === 'hibernating');
+  if (!runs) throw new Problem('incarnation.stale', { detail: 'the move was given up before the room was up' });
+}
+
+/** The end of every move that was undone: the room fails, if it is still in this move, and can be woken or destroyed. */
+export async function settleFailed<Scope>(parts: SagaParts<Scope>, context: SettledContext<MoveParams>): Promise<void> {
+  if (context.end === 'done') return;
+  const { roomId, incarnation, move } = context.params;
+  const { code, detail } = context.error ?? { code: 'internal' as const, detail: null };
+  await parts.mover.apply({ tenantId: context.tenantId, roomId }, { kind: 'moveFailed', incarnation, move, code, detail }, { actor: 'system' });
+}
+
