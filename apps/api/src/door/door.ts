@@ -1,6 +1,7 @@
 import { newId, type Log } from '@alcove/base';
 import { Problem, type Principal } from '@alcove/contracts';
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
+import { answerHeaders } from './answer-headers';
 import { installBodies } from './bodies';
 import { checkBody, checkParams, checkQuery } from './checks';
 import { KeyRates } from './key-rates';
@@ -13,11 +14,8 @@ export interface Authenticator {
   authenticate(bearer: string): Promise<Principal>;
 }
 
-export interface DoorSettings {
-  readonly docs: 'keys' | 'public' | 'off';
-  /** True behind a proxy that is trusted: its request ids are taken over. */
-  readonly trustsProxy: boolean;
-}
+/** Who may read /docs and /openapi.json. */
+export type DocsSetting = 'keys' | 'public' | 'off';
 
 const bearer = /^Bearer +(\S{1,512})$/i;
 const basic = /^Basic +([A-Za-z0-9+/=]{1,1024})$/i;
@@ -34,7 +32,7 @@ export class Door {
     private readonly identity: Authenticator,
     private readonly calls: OpenCalls,
     private readonly metrics: Metrics,
-    private readonly settings: DoorSettings,
+    private readonly docs: DocsSetting,
     private readonly log: Log,
   ) {}
 
@@ -47,20 +45,13 @@ export class Door {
     fastify.addHook('onResponse', (request, reply) => this.#done(request, reply));
   }
 
-  /** A request's id: the trusted proxy's, or a new one. */
-  requestId(headers: Readonly<Record<string, string | string[] | undefined>>): string {
-    const given = headers['x-request-id'];
-    if (this.settings.trustsProxy && typeof given === 'string' && foreignRequestId.test(given)) return given;
-    return newId('req');
-  }
-
   /** bodies.ts keeps the real limit of each route; Fastify's own must not be lower. */
   #limitBody(route: RouteOptions): void {
     route.bodyLimit = Number.MAX_SAFE_INTEGER;
   }
 
   async #enter(request: FastifyRequest, reply: FastifyReply): Promise<void> {
-    reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' });
+    reply.headers(answerHeaders(request.id));
     if (this.calls.closing) throw new Problem('unavailable', { detail: 'The platform is restarting.' });
     let leave: () => void = () => undefined;
     request.gone = this.calls.add(reply, () => leave());
@@ -84,8 +75,8 @@ export class Door {
   async #identify(spec: RouteSpec, request: FastifyRequest): Promise<Principal | undefined> {
     if (spec.access === 'open') return undefined;
     if (spec.access === 'docs') {
-      if (this.settings.docs === 'off') throw new Problem('request.unknown_route');
-      if (this.settings.docs === 'public') return undefined;
+      if (this.docs === 'off') throw new Problem('request.unknown_route');
+      if (this.docs === 'public') return undefined;
     }
     const authorization = request.headers.authorization;
     if (!authorization) throw new Problem('auth.missing', { detail: 'Send the key as Authorization: Bearer ak_…' });
@@ -110,6 +101,12 @@ export class Door {
     this.metrics.answered(route, reply.statusCode, reply.elapsedTime);
     this.log.debug({ requestId: request.id, route, status: reply.statusCode, ms: Math.round(reply.elapsedTime), keyId: request.principal?.keyId }, 'answered');
   }
+}
+
+/** A request's id: that of a proxy, where one is trusted, or a new one. */
+export function requestId(headers: Readonly<Record<string, string | string[] | undefined>>, trustsProxy: boolean): string {
+  const given = headers['x-request-id'];
+  return trustsProxy && typeof given === 'string' && foreignRequestId.test(given) ? given : newId('req');
 }
 
 /** The password of HTTP Basic (RFC 7617): a browser can send a key that way. */

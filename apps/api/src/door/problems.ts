@@ -3,6 +3,7 @@ import { errorCode, type Log } from '@alcove/base';
 import { isProblem, Problem, type ProblemCode } from '@alcove/contracts';
 import { DbUnavailable } from '@alcove/db';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { answerHeaders } from './answer-headers';
 import { routeTable } from './route';
 
 /** What the framework refuses by itself, as our problems. */
@@ -55,6 +56,7 @@ export class ProblemFilter implements ExceptionFilter {
       reply.raw.destroy();
       return;
     }
+    reply.headers(answerHeaders(request.id));
     if (problem.retryAfterMs !== undefined) reply.header('retry-after', String(Math.ceil(problem.retryAfterMs / 1000)));
     if (problem.status === 401) reply.header('www-authenticate', this.#challenge(request));
     if (hasLargeRest(request)) reply.header('connection', 'close');

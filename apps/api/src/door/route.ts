@@ -1,8 +1,9 @@
-import { applyDecorators, createParamDecorator, HttpCode, RequestMapping, RequestMethod, SetMetadata, type ExecutionContext } from '@nestjs/common';
+import { applyDecorators, createParamDecorator, HttpCode, RequestMapping, RequestMethod, UseInterceptors, type ExecutionContext } from '@nestjs/common';
 import { RouteConfig } from '@nestjs/platform-fastify';
 import type { Principal, ProblemCode, Scope } from '@alcove/contracts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { z } from 'zod';
+import { IdempotencyInterceptor } from './idempotency';
 import { routes } from './routes';
 
 export type Tag = 'Tenants' | 'Keys' | 'Users' | 'Rooms' | 'In the room' | 'Platform';
@@ -58,7 +59,6 @@ export interface Call<R extends RouteId> {
 }
 
 const methods = { GET: RequestMethod.GET, POST: RequestMethod.POST, PUT: RequestMethod.PUT, DELETE: RequestMethod.DELETE } as const;
-export const ROUTE_ID = 'alcove:route';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -80,7 +80,7 @@ export function Route(id: RouteId): MethodDecorator {
     RequestMapping({ method: methods[spec.method], path: spec.path }),
     HttpCode(spec.answer.status),
     RouteConfig({ routeId: id }),
-    SetMetadata(ROUTE_ID, id),
+    ...(spec.idempotent ? [UseInterceptors(IdempotencyInterceptor)] : []),
   );
 }
 

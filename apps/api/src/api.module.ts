@@ -1,0 +1,71 @@
+import { Module, type DynamicModule, type Provider } from '@nestjs/common';
+import type { Clock, Log } from '@alcove/base';
+import { AuditModule } from '@alcove/audit';
+import { Db, DbModule } from '@alcove/db';
+import { FleetModule } from '@alcove/fleet';
+import { IdentityModule } from '@alcove/identity';
+import { assertJobsReady, JobsModule, type QueueBackend } from '@alcove/jobs';
+import { KeysModule } from '@alcove/keys';
+import { countRooms, RoomsModule } from '@alcove/rooms';
+import type { ApiConfig } from './config';
+import { EventsController } from './controllers/events.controller';
+import { FilesController } from './controllers/files.controller';
+import { InRoomController } from './controllers/in-room.controller';
+import { PlatformController } from './controllers/platform.controller';
+import { RoomsController } from './controllers/rooms.controller';
+import { TenantsController } from './controllers/tenants.controller';
+import { UsersController } from './controllers/users.controller';
+import { Metrics } from './door/metrics';
+import { OpenCalls } from './door/open-calls';
+import { Readiness } from './readiness';
+import { RoomCalls } from './streams/room-calls';
+import { CLOCK, LOG } from './tokens';
+
+/** The controllers of the public API; between them they handle every route of the table. */
+export const controllers = [TenantsController, UsersController, RoomsController, EventsController, InRoomController, FilesController, PlatformController];
+
+export function queueBackend(config: Pick<ApiConfig, 'queue' | 'databaseUrl'>): QueueBackend {
+  return config.queue === 'postgres' ? { kind: 'postgres', url: config.databaseUrl.expose() } : { kind: 'redis', url: config.queue.href };
+}
+
+/** Everything the public API needs of the control plane's libs, put together. */
+@Module({})
+export class ApiModule {
+  static forRoot(config: ApiConfig, clock: Clock, log: Log): DynamicModule {
+    const backend = queueBackend(config);
+    const calls = new OpenCalls(clock);
+    const providers: Provider[] = [
+      { provide: CLOCK, useValue: clock },
+      { provide: LOG, useValue: log },
+      { provide: OpenCalls, useValue: calls },
+      { provide: Metrics, useValue: new Metrics(() => calls.size) },
+      {
+        provide: Readiness,
+        inject: [Db],
+        useFactory: (db: Db) =>
+          new Readiness(
+            [
+              { name: 'database', check: () => db.ping() },
+              { name: 'queue', check: () => assertJobsReady(backend) },
+            ],
+            clock,
+          ),
+      },
+      RoomCalls,
+    ];
+    return {
+      module: ApiModule,
+      imports: [
+        DbModule.forRoot(config.databaseUrl.expose()),
+        AuditModule.forRoot({ clock }),
+        JobsModule.forRoot({ backend, clock, log }),
+        IdentityModule.forRoot({ platformKeySha256: config.platformKeySha256, countRooms, clock }),
+        KeysModule.forRoot({ rootKeyFile: config.rootKeyFile, clock }),
+        FleetModule.forRoot({ tls: config.tls, clock, log }),
+        RoomsModule.forRoot({ clock, log }),
+      ],
+      controllers,
+      providers,
+    };
+  }
+}

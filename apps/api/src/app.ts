@@ -1,0 +1,94 @@
+import type { IncomingMessage } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { createLog, errorCode, limits, systemClock, type Clock, type Log } from '@alcove/base';
+import { Problem } from '@alcove/contracts';
+import { FleetService } from '@alcove/fleet';
+import { IdentityService } from '@alcove/identity';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { ApiModule } from './api.module';
+import type { ApiConfig } from './config';
+import { Door, requestId } from './door/door';
+import { Metrics } from './door/metrics';
+import { OpenCalls } from './door/open-calls';
+import { ProblemFilter } from './door/problems';
+import { internalListener } from './internal/heartbeats';
+import { nestLog } from './nest-log';
+
+/** A running API. */
+export interface Api {
+  readonly app: NestFastifyApplication;
+  readonly internal: FastifyInstance;
+  /** Starts to listen; resolves with the addresses, ports chosen by the kernel included. */
+  listen(): Promise<{ api: AddressInfo; internal: AddressInfo }>;
+  /** Takes no more calls, ends followers, lets the others finish for limits.http.closeMs, then lets go of everything. */
+  close(): Promise<void>;
+}
+
+/** What a test replaces. */
+export interface ApiParts {
+  readonly clock?: Clock;
+  readonly log?: Log;
+}
+
+/** Longer than any id or user name can be, each character written as three. */
+const paramChars = 400;
+
+function fastifyAdapter(config: ApiConfig, filter: ProblemFilter, log: Log): FastifyAdapter {
+  const trustsProxy = config.trustProxy !== false;
+  return new FastifyAdapter({
+    trustProxy: config.trustProxy,
+    genReqId: (request: { headers: IncomingMessage['headers'] }) => requestId(request.headers, trustsProxy),
+    routerOptions: { maxParamLength: paramChars },
+    exposeHeadRoutes: false,
+    // The door refuses with a problem of ours while the process ends.
+    return503OnClosing: false,
+    http: { maxHeaderSize: limits.http.headerBytes },
+    frameworkErrors: (error: unknown, request: FastifyRequest, reply: FastifyReply) => filter.answer(error, request, reply),
+    clientErrorHandler: (error: Error, socket: Socket) => refuseBadHttp(error, socket, log),
+  });
+}
+
+/** What is no HTTP that can be understood gets a problem too, and its connection ends. */
+function refuseBadHttp(error: Error, socket: Socket, log: Log): void {
+  log.debug({ err: error }, 'bad HTTP');
+  if (!socket.writable || errorCode(error) === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const body = JSON.stringify(new Problem('request.invalid', { detail: 'This is no HTTP request that can be read.' }).toBody());
+  socket.end(`HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\nconnection: close\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
+}
+
+/** Puts the API together without listening. Throws when a part cannot start, such as a root key file that others may read. */
+export async function createApi(config: ApiConfig, parts: ApiParts = {}): Promise<Api> {
+  const clock = parts.clock ?? systemClock;
+  const log = parts.log ?? createLog('api', config.logLevel);
+  const filter = new ProblemFilter(log);
+  const module = ApiModule.forRoot(config, clock, log);
+  const app = await NestFactory.create<NestFastifyApplication>(module, fastifyAdapter(config, filter, log), { bodyParser: false, logger: nestLog(log), abortOnError: false });
+  const calls = app.get(OpenCalls);
+  const metrics = app.get(Metrics);
+  new Door(app.get(IdentityService), calls, metrics, config.docs, log).install(app.getHttpAdapter().getInstance());
+  app.useGlobalFilters(filter);
+  await app.init();
+  const internal = internalListener(config.tls, app.get(FleetService), metrics, log);
+  const close = async (): Promise<void> => {
+    await calls.close();
+    await internal.close();
+    await app.close();
+  };
+  const listen = async (): Promise<{ api: AddressInfo; internal: AddressInfo }> => {
+    await internal.listen(config.internalListen);
+    await app.listen(config.listen);
+    return { api: addressOf(app.getHttpServer()), internal: addressOf(internal.server) };
+  };
+  return { app, internal, listen, close };
+}
+
+function addressOf(server: { address(): AddressInfo | string | null }): AddressInfo {
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('not listening on a port');
+  return address;
+}

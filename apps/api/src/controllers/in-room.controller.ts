@@ -1,0 +1,57 @@
+import type { Readable } from 'node:stream';
+import { Controller, Inject } from '@nestjs/common';
+import type { Clock } from '@alcove/base';
+import { OpenCalls } from '../door/open-calls';
+import { Asked, Route, type Call } from '../door/route';
+import { passOn, pathWith, tellRoute } from '../streams/answers';
+import { execEvents } from '../streams/exec-events';
+import { logEvents } from '../streams/log-events';
+import { RoomCalls } from '../streams/room-calls';
+import { eventStream } from '../streams/sse';
+import { CLOCK } from '../tokens';
+
+/** What an agent may want to know of a request, beside its body. Everything else of the caller's headers stays outside. */
+const invocationHeaders = ['content-type', 'accept', 'x-amzn-bedrock-agentcore-runtime-session-id'];
+
+@Controller()
+export class InRoomController {
+  constructor(
+    private readonly roomCalls: RoomCalls,
+    private readonly openCalls: OpenCalls,
+    @Inject(CLOCK) private readonly clock: Clock,
+  ) {}
+
+  @Route('invoke')
+  async invoke(@Asked() { principal, params, body, signal, request, reply }: Call<'invoke'>): Promise<Readable> {
+    const headers: Record<string, string> = { 'content-type': 'application/json' };
+    for (const name of invocationHeaders) {
+      const value = request.headers[name];
+      if (typeof value === 'string') headers[name] = value;
+    }
+    const answer = await this.roomCalls.open({ principal, roomId: params.roomId, wake: true, signal, method: 'POST', path: 'invocations', headers, body: body ?? Buffer.alloc(0) });
+    return passOn(reply, answer, ['content-type', 'content-length']);
+  }
+
+  @Route('exec')
+  async exec(@Asked() { principal, params, query, body, signal, reply }: Call<'exec'>): Promise<Readable> {
+    const headers = { 'content-type': 'application/json' };
+    const answer = await this.roomCalls.open({ principal, roomId: params.roomId, wake: query.wake, signal, method: 'POST', path: 'exec', headers, body: JSON.stringify(body) });
+    tellRoute(reply, answer);
+    void reply.type('text/event-stream');
+    return eventStream(execEvents(answer.body, signal), this.clock, signal);
+  }
+
+  @Route('logs')
+  async logs(@Asked() { principal, params, query, signal, request, reply }: Call<'logs'>): Promise<Readable> {
+    const { wake, follow, tailBytes } = query;
+    const answer = await this.roomCalls.open({ principal, roomId: params.roomId, wake, signal, method: 'GET', path: pathWith('logs', { follow, tailBytes }) });
+    if (follow) this.openCalls.follows(signal);
+    tellRoute(reply, answer);
+    if (request.headers.accept?.includes('text/event-stream')) {
+      void reply.type('text/event-stream');
+      return eventStream(logEvents(answer.body), this.clock, signal);
+    }
+    void reply.type('text/plain; charset=utf-8');
+    return answer.body;
+  }
+}

@@ -1,0 +1,79 @@
+import type { Readable } from 'node:stream';
+import { Inject, Injectable } from '@nestjs/common';
+import type { Log } from '@alcove/base';
+import { isProblem, type Principal, type ProblemCode } from '@alcove/contracts';
+import { HostClient, type StreamAnswer, type StreamRequest } from '@alcove/fleet';
+import { RoomsService, type RoomRoute } from '@alcove/rooms';
+import { Metrics } from '../door/metrics';
+import { LOG } from '../tokens';
+
+/** A call into a room on behalf of somebody. `path` is below the incarnation on its host. */
+export interface RoomCall extends Pick<StreamRequest, 'method' | 'path' | 'headers'> {
+  readonly principal: Principal;
+  readonly roomId: string;
+  /** False: a room that does not run is not woken. */
+  readonly wake: boolean;
+  readonly signal: AbortSignal;
+  readonly body?: Buffer | string | Readable;
+}
+
+export interface RoomAnswer extends StreamAnswer {
+  readonly route: RoomRoute;
+}
+
+/** Failures of the way to the room: what the control plane believed of it is not so. */
+const lostCodes: ReadonlySet<ProblemCode> = new Set(['guest.closed', 'incarnation.stale', 'agent.unreachable']);
+
+/** Takes calls into rooms: finds the host, wakes the room where it must, and opens the stream. */
+@Injectable()
+export class RoomCalls {
+  constructor(
+    private readonly rooms: RoomsService,
+    private readonly hosts: HostClient,
+    private readonly metrics: Metrics,
+    @Inject(LOG) private readonly log: Log,
+  ) {}
+
+  /**
+   * Resolves when the answer begins; its body is streamed with back-pressure. A room that turns out to be lost before that is reported and the call made once
+   * more, in the room as it then is; a call whose body is a stream is made once only, because a part of the body is gone. Throws the host's or the room's Problem.
+   */
+  async open(call: RoomCall): Promise<RoomAnswer> {
+    const first = await this.#route(call);
+    try {
+      return await this.#send(call, first);
+    } catch (error) {
+      if (!isProblem(error) || !lostCodes.has(error.code) || call.signal.aborted) throw error;
+      this.log.warn({ roomId: call.roomId, incarnation: first.incarnation, code: error.code }, 'a room was lost before it answered');
+      this.metrics.roomLost(error.code);
+      await this.rooms.reportLost(first, error.code);
+      if (isStream(call.body)) throw error;
+    }
+    return this.#send(call, await this.#route(call));
+  }
+
+  async #route(call: RoomCall): Promise<RoomRoute> {
+    const route = await this.rooms.route(call.principal, call.roomId, { wake: call.wake, signal: call.signal });
+    if (route.wokenMs > 0) this.metrics.woke(route.resumedFrom ?? 'unknown', route.wokenMs);
+    return route;
+  }
+
+  async #send(call: RoomCall, route: RoomRoute): Promise<RoomAnswer> {
+    const { method, path, headers, body, signal, roomId } = call;
+    const answer = await this.hosts.stream({
+      host: route.host,
+      incarnation: route.incarnation,
+      roomId,
+      method,
+      path,
+      signal,
+      ...(headers ? { headers } : {}),
+      ...(body === undefined ? {} : { body }),
+    });
+    return { ...answer, route };
+  }
+}
+
+function isStream(body: RoomCall['body']): body is Readable {
+  return body !== undefined && typeof body !== 'string' && !Buffer.isBuffer(body);
+}

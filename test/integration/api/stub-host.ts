@@ -1,0 +1,125 @@
+import { request } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { newId } from '@alcove/base';
+import type { GoneReport, Heartbeat, HeartbeatAnswer, HostDescription, IncarnationState, RunningReport, SealedReport, TlsIdentity } from '@alcove/contracts';
+import { Problem } from '@alcove/contracts';
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+
+export type RoomParams = { roomId: string; n: string; '*'?: string };
+/** What a test lets the room answer to a call below its incarnation. Throwing a Problem is the host's own refusal. */
+export type Answer = (request: FastifyRequest<{ Params: RoomParams }>, reply: FastifyReply) => unknown;
+
+export const template = { id: `tpl_${'1'.repeat(20)}`, name: 'default', builtAt: '2026-01-01T00:00:00.000Z', cloneSafe: true, size: { memoryMiB: 512, vcpus: 1, diskMiB: 4096 } };
+
+/**
+ * A host over real mutual TLS that obeys at once and runs nothing: rooms are rows in a map. What happens inside a room is the test's to say, so that the API's
+ * handling of every answer and every break can be tried.
+ */
+export class StubHost {
+  readonly id = newId('host');
+  readonly #server: FastifyInstance;
+  readonly #incarnations = new Map<string, IncarnationState>();
+  readonly #answers = new Map<string, Answer>();
+  #sequence = 0;
+  #beats = 0;
+  /** Room ids of the calls that were refused as stale; the operations, in order. */
+  readonly orders: string[] = [];
+
+  constructor(readonly tls: TlsIdentity) {
+    this.#server = fastify({ https: { ca: tls.ca, cert: tls.cert, key: tls.key.expose(), requestCert: true, rejectUnauthorized: true } });
+    this.#server.removeContentTypeParser(['application/json', 'text/plain']);
+    this.#server.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
+    this.#server.setErrorHandler(async (error, _request, reply) => {
+      const problem = error instanceof Problem ? error : new Problem('internal', { cause: error });
+      return reply.code(problem.status).type('application/problem+json').serializer(JSON.stringify).send(problem.toBody());
+    });
+    this.#server.put('/rooms/:roomId/incarnations/:n/:verb', async (asked: FastifyRequest<{ Params: RoomParams & { verb: string } }>) => this.#obey(asked.params.roomId, Number(asked.params.n), asked.params.verb, await jsonOf(asked)));
+    this.#server.route({ method: ['GET', 'POST', 'PUT', 'DELETE'], url: '/rooms/:roomId/incarnations/:n/*', handler: async (asked: FastifyRequest<{ Params: RoomParams }>, reply) => this.#inRoom(asked, reply) });
+  }
+
+  /** Answers `<METHOD> <path below the incarnation>` from now on. */
+  on(call: string, answer: Answer): void {
+    this.#answers.set(call, answer);
+  }
+
+  async listen(): Promise<void> {
+    await this.#server.listen({ host: '127.0.0.1', port: 0 });
+  }
+
+  close(): Promise<void> {
+    return this.#server.close();
+  }
+
+  /** As if the VM of this room had died. */
+  kill(roomId: string): void {
+    for (const [key, state] of this.#incarnations) if (state.roomId === roomId) this.#incarnations.delete(key);
+  }
+
+  description(): HostDescription {
+    const { port } = this.#server.server.address() as AddressInfo;
+    return { url: `https://127.0.0.1:${port}`, driver: 'fake', isolation: 'software', accelerator: 'none', engineBuild: 'stub', storeGroup: 'stub', templates: [template] };
+  }
+
+  beat(): Heartbeat {
+    const capacity = { roomsMax: 1000, roomsUsed: this.#incarnations.size, memoryMiBTotal: 1 << 20, memoryMiBFree: 1 << 20, diskMiBFree: 1 << 20 };
+    return { bootId: 'stub', sequence: ++this.#beats, description: this.description(), capacity, incarnations: [...this.#incarnations.values()], ended: [] };
+  }
+
+  /** Sends a heartbeat as a host does. */
+  async sendBeat(internalUrl: string, beat: unknown = this.beat(), hostId: string = this.id): Promise<{ status: number; body: HeartbeatAnswer & { code?: string } }> {
+    return postJson(`${internalUrl}/internal/hosts/${hostId}/heartbeat`, beat, this.tls);
+  }
+
+  #obey(roomId: string, incarnation: number, verb: string, order: { generation?: number }): RunningReport | SealedReport | GoneReport {
+    const key = `${roomId}/${incarnation}`;
+    const known = this.#incarnations.get(key);
+    const sequence = ++this.#sequence;
+    this.orders.push(`${verb} ${key}`);
+    const report = { roomId: roomId as RunningReport['roomId'], incarnation, sequence };
+    if (verb === 'running') {
+      const slept = [...this.orders].some((done) => done.startsWith(`sealed ${roomId}/`));
+      this.#incarnations.set(key, { roomId, incarnation, phase: 'running', sequence } as IncarnationState);
+      return { ...report, resumedFrom: slept ? 'memory' : 'new', fallbacks: [], isolation: 'software', accelerator: 'none', bootAttempts: 1, durationMs: 1, steps: {} };
+    }
+    this.#incarnations.delete(key);
+    if (verb === 'gone') return { ...report, wasRunning: known !== undefined };
+    if (!known) throw new Problem('incarnation.stale');
+    const image = { id: newId('img'), roomId: report.roomId, incarnation, generation: order.generation ?? 1, templateId: template.id, compatibility: 'c'.repeat(64), diskState: 'd', bytes: 1, pages: 1, sha256: 'a'.repeat(64) };
+    return { ...report, image, stallMs: 1, durableMs: 1, steps: {} };
+  }
+
+  async #inRoom(asked: FastifyRequest<{ Params: RoomParams }>, reply: FastifyReply): Promise<unknown> {
+    const { roomId, n } = asked.params;
+    if (!this.#incarnations.has(`${roomId}/${n}`)) throw new Problem('incarnation.stale');
+    const answer = this.#answers.get(`${asked.method} ${asked.params['*'] ?? ''}`);
+    if (!answer) throw new Problem('agent.unreachable');
+    return answer(asked, reply);
+  }
+}
+
+/** The whole body of a request to the stub. */
+export async function bytesOf(asked: FastifyRequest): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of (asked.body ?? []) as AsyncIterable<Buffer>) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+async function jsonOf(asked: FastifyRequest): Promise<{ generation?: number }> {
+  const text = (await bytesOf(asked)).toString();
+  return text === '' ? {} : (JSON.parse(text) as { generation?: number });
+}
+
+/** A POST over mutual TLS. */
+export function postJson<T>(url: string, value: unknown, tls: Partial<TlsIdentity> & Pick<TlsIdentity, 'ca'>): Promise<{ status: number; body: T }> {
+  return new Promise((resolve, reject) => {
+    const credentials = { ca: tls.ca, ...(tls.cert ? { cert: tls.cert } : {}), ...(tls.key ? { key: tls.key.expose() } : {}) };
+    const sent = request(url, { method: 'POST', agent: false, checkServerIdentity: () => undefined, headers: { 'content-type': 'application/json' }, ...credentials }, (answer) => {
+      let text = '';
+      answer.on('data', (chunk: Buffer) => (text += chunk.toString()));
+      answer.on('end', () => resolve({ status: answer.statusCode ?? 0, body: JSON.parse(text) as T }));
+      answer.on('error', reject);
+    });
+    sent.on('error', reject);
+    sent.end(JSON.stringify(value));
+  });
+}
