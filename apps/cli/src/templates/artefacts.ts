@@ -29,7 +29,7 @@ export async function ensureArtefacts(context: Context, templateFolder: string, 
     if (await isWhole(folder)) return { folder, key, made: false };
     const env = inheritedEnvironment();
     const onLine = (line: string): void => say(line.replace(/^\[rootfs\] /, ''));
-    const args = ['--template', templateFolder, '--out', folder, '--cache', join(config.cache, 'rootfs')];
+    const args = ['--template', templateFolder, '--out', folder, '--cache', join(config.cache, 'build')];
     await runProgram(join(config.root, 'rootfs/build-rootfs.sh'), args, { cwd: config.root, env, onLine });
     await forgetOlder(folder, name);
     return { folder, key, made: true };
