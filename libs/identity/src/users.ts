@@ -25,17 +25,17 @@ export class Users {
   }
 
   /**
-   * Makes the user when it is new, and locks its row until the transaction ends, so that what the caller counts of its rooms stays true. Problem `user.gone`
-   * when it is being destroyed or was.
+   * Makes the user when it is new, and locks its row until the transaction ends, so that what the caller counts of its rooms stays true, and tells how many
+   * the tenant allows. Problem `user.gone` when it is being destroyed or was.
    */
-  async ensureUser(tx: Tx, tenantId: string, userId: string): Promise<{ created: boolean }> {
+  async ensureUser(tx: Tx, tenantId: string, userId: string): Promise<{ created: boolean; roomsPerUser: number }> {
     const now = new Date(this.#clock.now());
     const made = await tx.$executeRaw`
       insert into app_user (tenant_id, id, state, created_at, state_since) values (${tenantId}::uuid, ${userId}, 'active', ${now}, ${now})
       on conflict do nothing`;
-    const state = await this.#lock(tx, tenantId, userId);
-    if (state !== 'active') throw new Problem('user.gone');
-    return { created: made === 1 };
+    const locked = await this.#lock(tx, tenantId, userId);
+    if (locked?.state !== 'active') throw new Problem('user.gone');
+    return { created: made === 1, roomsPerUser: locked.roomsPerUser };
   }
 
   /** Problem `user.not_found`. */
@@ -63,18 +63,18 @@ export class Users {
 
   /** From now on the user gets no room. True when this call did it, false when it was so already. Problem `user.not_found`. */
   async markDestroying(tx: Tx, tenantId: string, userId: string): Promise<boolean> {
-    const state = await this.#lock(tx, tenantId, userId);
-    if (state === null) throw new Problem('user.not_found');
-    if (state !== 'active') return false;
+    const locked = await this.#lock(tx, tenantId, userId);
+    if (!locked) throw new Problem('user.not_found');
+    if (locked.state !== 'active') return false;
     await this.#become(tx, tenantId, userId, 'destroying');
     return true;
   }
 
   /** All that the user had is gone. True when this call did it. Problem `user.not_found`. */
   async markDestroyed(tx: Tx, tenantId: string, userId: string): Promise<boolean> {
-    const state = await this.#lock(tx, tenantId, userId);
-    if (state === null) throw new Problem('user.not_found');
-    if (state === 'destroyed') return false;
+    const locked = await this.#lock(tx, tenantId, userId);
+    if (!locked) throw new Problem('user.not_found');
+    if (locked.state === 'destroyed') return false;
     await this.#become(tx, tenantId, userId, 'destroyed');
     return true;
   }
@@ -88,9 +88,11 @@ export class Users {
     return rows.map((row) => ({ tenantId: row.tenantId, userId: row.id }));
   }
 
-  async #lock(tx: Tx, tenantId: string, userId: string): Promise<UserState | null> {
-    const rows = await tx.$queryRaw<{ state: UserState }[]>`select state from app_user where tenant_id = ${tenantId}::uuid and id = ${userId} for update`;
-    return rows[0]?.state ?? null;
+  async #lock(tx: Tx, tenantId: string, userId: string): Promise<{ state: UserState; roomsPerUser: number } | null> {
+    const rows = await tx.$queryRaw<{ state: UserState; roomsPerUser: number }[]>`
+      select u.state, t.rooms_per_user as "roomsPerUser" from app_user u join tenant t on t.id = u.tenant_id
+      where u.tenant_id = ${tenantId}::uuid and u.id = ${userId} for update of u`;
+    return rows[0] ?? null;
   }
 
   async #become(tx: Tx, tenantId: string, userId: string, state: UserState): Promise<void> {

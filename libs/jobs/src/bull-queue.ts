@@ -6,8 +6,8 @@ import {
 import { isJobName, jobCatalogue, parsePayload, type QueueName } from './catalogue';
 import { type Consumption, type JobHandler, JobQueue, type QueuedJob } from './queue';
 
-/** Where BullMQ keeps its jobs. `postgres`: in a schema of the same database (the default); `redis`: a redis:// or rediss:// address. */
-export type QueueBackend = { kind: 'postgres'; url: string; schema?: string } | { kind: 'redis'; url: string };
+/** Where BullMQ keeps its jobs. `postgres`: in a schema of the same database (the default); `redis`: a redis:// or rediss:// address, and the beginning of every key's name. */
+export type QueueBackend = { kind: 'postgres'; url: string; schema?: string } | { kind: 'redis'; url: string; prefix?: string };
 
 /** The schema of BullMQ's tables on Postgres. */
 export const defaultQueueSchema = 'bullmq';
@@ -31,6 +31,8 @@ interface Connections {
   factory: AnyBackend;
   /** For adding: fails rather than waits when the store is away, because a transaction is open meanwhile. */
   forAdding: PostgresConnectionOptions | ConnectionOptions;
+  /** What all keys begin with on Redis. */
+  prefix: string;
   /** For working: waits until the store is back. */
   forWorking: PostgresConnectionOptions | ConnectionOptions;
 }
@@ -67,6 +69,7 @@ export class BullQueue extends JobQueue {
   async consume(name: QueueName, handler: JobHandler, concurrency: number): Promise<Consumption> {
     const options: WorkerOptions<unknown> = {
       connection: this.#connections.forWorking,
+      prefix: this.#connections.prefix,
       concurrency,
       lockDuration: this.#lockMs,
       stalledInterval: Math.ceil(this.#lockMs / 2),
@@ -100,7 +103,7 @@ export class BullQueue extends JobQueue {
   }
 
   async #connect(name: QueueName): Promise<Queue> {
-    const queue: Queue = new BullMqQueue(name, { connection: this.#connections.forAdding }, this.#connections.factory);
+    const queue: Queue = new BullMqQueue(name, { connection: this.#connections.forAdding, prefix: this.#connections.prefix }, this.#connections.factory);
     queue.on('error', (error) => this.#log.warn({ err: error, queue: name }, 'the queue reported an error'));
     try {
       await queue.waitUntilReady();
@@ -116,12 +119,13 @@ function connectionsOf(backend: QueueBackend): Connections {
   if (backend.kind === 'redis') {
     return {
       factory: createRedisBackend as unknown as AnyBackend,
+      prefix: backend.prefix ?? 'alcove',
       forAdding: { url: backend.url, maxRetriesPerRequest: 1, enableOfflineQueue: true, connectTimeout: 3_000 },
       forWorking: { url: backend.url, maxRetriesPerRequest: null },
     };
   }
   const connection = { connectionString: backend.url, schema: backend.schema ?? defaultQueueSchema, application_name: 'alcove-queue', connectionTimeoutMillis: 3_000 };
-  return { factory: createPostgresBackend as unknown as AnyBackend, forAdding: { ...connection, max: 2 }, forWorking: { ...connection, max: 4 } };
+  return { factory: createPostgresBackend as unknown as AnyBackend, prefix: 'alcove', forAdding: { ...connection, max: 2 }, forWorking: { ...connection, max: 4 } };
 }
 
 async function handle(job: Job, handler: JobHandler): Promise<void> {

@@ -1,6 +1,7 @@
 /** What suites on a real database share: its address, a Db on it, a look past row-level security, and a clock that a test moves. */
-import { type Clock, newUuid } from '@alcove/base';
-import { Db, type DbOptions } from '@alcove/db';
+import { join } from 'node:path';
+import { type Clock, newId, newUuid } from '@alcove/base';
+import { Db, type DbOptions, migrate } from '@alcove/db';
 import { Client } from 'pg';
 
 function given(name: string): string {
@@ -25,6 +26,25 @@ export async function asOwner<T extends object>(sql: string, values: unknown[] =
   } finally {
     await client.end();
   }
+}
+
+export interface OwnDatabase {
+  /** As the app role. */
+  url: string;
+  ownerUrl: string;
+  remove(): Promise<void>;
+}
+
+/** An empty database on the same server, for suites that look at all tenants at once or run a dispatcher: others must not meet them. */
+export async function ownDatabase(options: { migrated: boolean } = { migrated: true }): Promise<OwnDatabase> {
+  const name = newId('suite');
+  await asOwner(`create database "${name}"`);
+  const at = (address: string): string => Object.assign(new URL(address), { pathname: `/${name}` }).href;
+  const urls = { url: at(appUrl()), ownerUrl: at(ownerUrl()) };
+  // Roles belong to the whole server, so the password stays what it is.
+  const { password: appPassword } = new URL(appUrl());
+  if (options.migrated) await migrate({ ownerUrl: urls.ownerUrl, folder: join(__dirname, '../../../prisma/migrations'), appPassword });
+  return { ...urls, remove: async () => void (await asOwner(`drop database "${name}" with (force)`)) };
 }
 
 /** A tenant of its own for each test, so that suites do not meet. */

@@ -1,37 +1,31 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { newId } from '@alcove/base';
 import { migrate, MigrationRefused } from '@alcove/db';
 import { Client } from 'pg';
-import { appUrl, asOwner, openDb, ownerUrl } from './database';
+import { appUrl, openDb, type OwnDatabase, ownDatabase } from './database';
 
 let folder: string;
-let database: string;
-let url: string;
+let database: OwnDatabase;
 
 const write = async (name: string, sql: string): Promise<void> => {
   await mkdir(join(folder, name), { recursive: true });
   await writeFile(join(folder, name, 'migration.sql'), sql);
 };
 // Roles belong to the cluster: the password of the suite's own role must stay what it is.
-const run = (): Promise<string[]> => migrate({ ownerUrl: url, folder, appPassword: new URL(appUrl()).password });
+const run = (): Promise<string[]> => migrate({ ownerUrl: database.ownerUrl, folder, appPassword: new URL(appUrl()).password });
 const query = async (sql: string): Promise<unknown[]> => {
-  const client = new Client({ connectionString: url });
+  const client = new Client({ connectionString: database.ownerUrl });
   await client.connect();
   return (await client.query(sql).finally(() => client.end())).rows;
 };
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'alcove-migrations-'));
-  database = newId('migration');
-  await asOwner(`create database "${database}"`);
-  const address = new URL(ownerUrl());
-  address.pathname = `/${database}`;
-  url = address.href;
+  database = await ownDatabase({ migrated: false });
 });
 afterEach(async () => {
-  await asOwner(`drop database "${database}" with (force)`);
+  await database.remove();
   await rm(folder, { recursive: true });
 });
 
