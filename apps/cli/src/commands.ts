@@ -65,13 +65,13 @@ export const commands: Record<string, CommandSpec> = {
     run: (context, args) => showStatus(context, args.has('json')),
   },
   logs: {
-    usage: 'logs [supervisor|postgres|api|worker|host] [--follow] [--lines N]',
-    about: "What the platform's processes say.",
-    flags: { follow: { type: 'boolean', short: 'f' }, lines: { type: 'string', short: 'n' } },
+    usage: 'logs [supervisor|postgres|api|worker|host] [--follow] [--lines N] [--json]',
+    about: "What the platform's processes say; --json: the lines as they were written.",
+    flags: { follow: { type: 'boolean', short: 'f' }, lines: { type: 'string', short: 'n' }, ...json },
     words: { min: 0, max: 1 },
     completions: logNames,
     run: async (context, args) => {
-      await showLogs(context, args.words[0], { follow: args.has('follow'), lines: args.count('lines', 50) });
+      await showLogs(context, args.words[0], { follow: args.has('follow'), lines: args.count('lines', 50), raw: args.has('json') });
       return exitCodes.ok;
     },
   },

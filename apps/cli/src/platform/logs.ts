@@ -2,9 +2,11 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { errorCode } from '@alcove/base';
 import type { Context } from '../context';
 import { CliFailure, exitCodes } from '../failure';
+import { readable } from './log-lines';
 
 export const logNames = ['supervisor', 'postgres', 'api', 'worker', 'host'] as const;
 const tailBytes = 64 << 10;
@@ -28,7 +30,7 @@ export async function tailOf(path: string, lines: number): Promise<string> {
 }
 
 /** Prints the end of the logs, and goes on with what is added when follow is set. */
-export async function showLogs(context: Context, service: string | undefined, options: { follow: boolean; lines: number }): Promise<void> {
+export async function showLogs(context: Context, service: string | undefined, options: { follow: boolean; lines: number; raw: boolean }): Promise<void> {
   const names: string[] = service === undefined ? [...logNames] : [service];
   if (!names.every((name) => (logNames as readonly string[]).includes(name))) {
     throw new CliFailure(`there is no log called ${service}`, { mend: `one of ${logNames.join(', ')}`, exitCode: exitCodes.usage });
@@ -40,6 +42,8 @@ export async function showLogs(context: Context, service: string | undefined, op
   }
   if (files.length === 0) throw new CliFailure('there are no logs yet', { mend: './alcove up starts the platform' });
   // `tail` follows many files at once and survives their being cut; nothing to gain by writing it again.
-  const child = spawn('tail', ['-n', String(options.lines), ...(options.follow ? ['-F'] : []), ...files], { stdio: 'inherit' });
-  await once(child, 'exit');
+  const child = spawn('tail', ['-n', String(options.lines), ...(options.follow ? ['-F'] : []), ...files], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const ended = once(child, 'exit');
+  for await (const line of createInterface({ input: child.stdout })) context.print(options.raw ? line : readable(line));
+  await ended;
 }

@@ -11,6 +11,7 @@ import { withFolderLock } from '../folder-lock';
 import type { Settings } from '../home';
 import { readLiveStatus, readStatus, type PlatformStatus } from '../supervisor/status-file';
 import { stopPlatform } from './down';
+import { readable } from './log-lines';
 import { tailOf } from './logs';
 import { settlePorts } from './ports';
 
@@ -75,6 +76,6 @@ async function failure(context: Context, what: string): Promise<CliFailure> {
   const said = (await readStatus(context.paths.status))?.failure;
   const culprit = said?.service ?? 'supervisor';
   const tail = await tailOf(join(context.paths.logs, `${culprit}.log`), 12);
-  const lines = tail.split('\n').map((line) => `  ${line.slice(0, 400)}`);
+  const lines = tail.split('\n').map((line) => `  ${readable(line).slice(0, 300)}`);
   return new CliFailure([said?.message ?? what, `the end of ${culprit}.log:`, ...lines].join('\n    '), { mend: './alcove doctor looks at this machine; ./alcove logs shows the whole logs' });
 }
