@@ -6,4 +6,5 @@ export { KeyedQueue } from './keyed-queue';
 export { limits } from './limits';
 export { createLog, silentLog, type Log } from './log';
 export { seededRandom, systemRandom, type Random } from './random';
+export { runProcess, type ProcessPlan } from './run-process';
 export { Secret } from './secret';

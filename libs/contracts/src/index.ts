@@ -14,7 +14,7 @@ export {
   type ResumedFrom, type RoomState, type Wanted,
 } from './rooms';
 export {
-  BadSettings, controlPlaneSettings, ListenAddress, LogLevel, QueueSetting, readSettings, readTlsIdentity, tlsSettings, withoutCredentials, type TlsIdentity,
+  BadSettings, controlPlaneSettings, ListenAddress, LogLevel, QueueSetting, readSettings, readTlsIdentity, startFailure, tlsSettings, withoutCredentials, type TlsIdentity,
 } from './settings';
 export { TemplateManifest, TemplateRecipe } from './template';
 export {

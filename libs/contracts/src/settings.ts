@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { errorCode, Secret } from '@alcove/base';
 import { z } from 'zod';
+import { isProblem } from './problem';
 
 /** The pieces that the settings of more than one process are made of. Settings are environment variables, all named ALCOVE_…, parsed once at start. */
 
@@ -48,6 +49,16 @@ export const controlPlaneSettings = {
 export class BadSettings extends Error {
   override readonly name = 'BadSettings';
   static readonly exitCode = 78;
+}
+
+/** EX_TEMPFAIL of sysexits.h: something that a process needs is not there yet, and whoever started it may start it again. */
+const notReadyExitCode = 75;
+
+/** How a start that failed ends: 78 and a line for the operator where the settings are wrong, the root key's file included; else 75. */
+export function startFailure(error: unknown): { exitCode: number; line: string | null } {
+  if (error instanceof BadSettings) return { exitCode: BadSettings.exitCode, line: error.message };
+  if (isProblem(error, 'vault.key_unavailable')) return { exitCode: BadSettings.exitCode, line: `ALCOVE_ROOT_KEY_FILE: ${error.detail ?? error.code}` };
+  return { exitCode: notReadyExitCode, line: null };
 }
 
 /**

@@ -12,6 +12,7 @@ export { PostgresOutbox } from './postgres-outbox';
 export { PostgresSagaStore } from './postgres-saga-store';
 export { ProcessorsIncomplete, ProcessorTable, type AnyProcessor, type JobProcessor } from './processors';
 export { JobQueue, type Consumption, type JobContext, type JobHandler, type QueuedJob } from './queue';
+export { queueBackend } from './queue-setting';
 export { ReconcilerDriver, type Locks, type Reconciler, type ReconcilerDriverOptions, type ReconcileReport } from './reconciler-driver';
 export {
   defineSaga, type Saga, type SagaEnd, type SagaError, type SagaOutputs, type SagaStep, type SettledContext, type StepContext,
