@@ -4,7 +4,7 @@ import { AuditModule } from '@alcove/audit';
 import { Db, DbModule } from '@alcove/db';
 import { FleetModule } from '@alcove/fleet';
 import { IdentityModule } from '@alcove/identity';
-import { assertJobsReady, JobsModule, type QueueBackend } from '@alcove/jobs';
+import { assertJobsReady, JobsModule, queueBackend } from '@alcove/jobs';
 import { KeysModule } from '@alcove/keys';
 import { countRooms, RoomsModule } from '@alcove/rooms';
 import type { ApiConfig } from './config';
@@ -24,15 +24,11 @@ import { CLOCK, LOG } from './tokens';
 /** The controllers of the public API; between them they handle every route of the table. */
 export const controllers = [TenantsController, UsersController, RoomsController, EventsController, InRoomController, FilesController, PlatformController];
 
-export function queueBackend(config: Pick<ApiConfig, 'queue' | 'databaseUrl'>): QueueBackend {
-  return config.queue === 'postgres' ? { kind: 'postgres', url: config.databaseUrl.expose() } : { kind: 'redis', url: config.queue.href };
-}
-
 /** Everything the public API needs of the control plane's libs, put together. */
 @Module({})
 export class ApiModule {
   static forRoot(config: ApiConfig, clock: Clock, log: Log): DynamicModule {
-    const backend = queueBackend(config);
+    const backend = queueBackend(config.queue, config.databaseUrl.expose());
     const calls = new OpenCalls(clock);
     const providers: Provider[] = [
       { provide: CLOCK, useValue: clock },

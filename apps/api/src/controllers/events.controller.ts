@@ -20,12 +20,13 @@ export class EventsController {
 
   @Route('roomEvents')
   async follow(@Asked() { principal, params, query, signal, request, reply }: Call<'roomEvents'>): Promise<Readable> {
-    // An unknown room is a 404 and not a stream that breaks off.
-    await this.rooms.get(principal, params.roomId);
-    this.calls.follows(signal);
     const last = request.headers['last-event-id'];
     // What is no number of ours cannot be resumed from: the whole history follows.
     const after = typeof last === 'string' && eventNumber.test(last) ? last : query.after;
+    // An unknown room is a 404, and one that was destroyed and has nothing left to tell a 410: neither is a stream without an end.
+    const [next] = await this.rooms.events(principal, params.roomId, { limit: 1, ...(after === undefined ? {} : { after }) });
+    if (!next) await this.rooms.get(principal, params.roomId);
+    this.calls.follows(signal);
     void reply.type('text/event-stream');
     return eventStream(this.#events(followRoom(this.rooms, principal, params.roomId, after, signal)), this.clock, signal);
   }

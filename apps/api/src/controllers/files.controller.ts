@@ -15,7 +15,7 @@ export class FilesController {
   async read(@Asked() call: Call<'readFile'>): Promise<Readable> {
     const answer = await this.#open(call, 'GET', 'files');
     void call.reply.type('application/octet-stream').header('content-disposition', 'attachment');
-    return passOn(call.reply, answer, ['content-length', 'last-modified']);
+    return passOn(call.reply, answer, /^(content-length|alcove-file-[a-z-]+)$/);
   }
 
   @Route('writeFile')

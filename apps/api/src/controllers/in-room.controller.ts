@@ -3,15 +3,16 @@ import { Controller, Inject } from '@nestjs/common';
 import type { Clock } from '@alcove/base';
 import { OpenCalls } from '../door/open-calls';
 import { Asked, Route, type Call } from '../door/route';
-import { passOn, pathWith, tellRoute } from '../streams/answers';
+import { passOn, pathWith, pick, tellRoute } from '../streams/answers';
 import { execEvents } from '../streams/exec-events';
 import { logEvents } from '../streams/log-events';
 import { RoomCalls } from '../streams/room-calls';
 import { eventStream } from '../streams/sse';
 import { CLOCK } from '../tokens';
 
-/** What an agent may want to know of a request, beside its body. Everything else of the caller's headers stays outside. */
-const invocationHeaders = ['content-type', 'accept', 'x-amzn-bedrock-agentcore-runtime-session-id'];
+/** What of the caller's headers the agent sees, and of the agent's the caller. The prefix is AWS Bedrock AgentCore's: session id, user id, custom headers. */
+const passedIn = /^(content-type|accept|accept-language|traceparent|x-amzn-bedrock-agentcore-[a-z0-9-]{1,64})$/;
+const passedOut = /^(content-type|content-length|cache-control|x-amzn-bedrock-agentcore-[a-z0-9-]{1,64})$/;
 
 @Controller()
 export class InRoomController {
@@ -23,13 +24,9 @@ export class InRoomController {
 
   @Route('invoke')
   async invoke(@Asked() { principal, params, body, signal, request, reply }: Call<'invoke'>): Promise<Readable> {
-    const headers: Record<string, string> = { 'content-type': 'application/json' };
-    for (const name of invocationHeaders) {
-      const value = request.headers[name];
-      if (typeof value === 'string') headers[name] = value;
-    }
+    const headers = { 'content-type': 'application/json', ...pick(request.headers, passedIn) };
     const answer = await this.roomCalls.open({ principal, roomId: params.roomId, wake: true, signal, method: 'POST', path: 'invocations', headers, body: body ?? Buffer.alloc(0) });
-    return passOn(reply, answer, ['content-type', 'content-length']);
+    return passOn(reply, answer, passedOut);
   }
 
   @Route('exec')

@@ -12,15 +12,18 @@ export function tellRoute(reply: FastifyReply, { route }: RoomAnswer): void {
   void reply.headers({ 'alcove-room-state': 'running', 'alcove-resumed-from': route.resumedFrom ?? 'new', 'alcove-woken-ms': String(Math.round(route.wokenMs)) });
 }
 
-/** Passes the room's answer on as it comes: status, the named headers, bytes. */
-export function passOn(reply: FastifyReply, answer: RoomAnswer, headers: readonly string[]): Readable {
+/** The headers whose names fit. */
+export function pick(headers: Readonly<Record<string, string | string[] | undefined>>, allowed: RegExp): Record<string, string> {
+  const picked: Record<string, string> = {};
+  for (const [name, value] of Object.entries(headers)) if (typeof value === 'string' && allowed.test(name)) picked[name] = value;
+  return picked;
+}
+
+/** Passes the room's answer on as it comes: status, the headers whose names fit, bytes. */
+export function passOn(reply: FastifyReply, answer: RoomAnswer, headers: RegExp): Readable {
   tellRoute(reply, answer);
   if (answer.status < 200 || answer.status > 599) throw new Problem('guest.protocol', { detail: `The agent answered with the status ${answer.status}.` });
-  void reply.code(answer.status);
-  for (const name of headers) {
-    const value = answer.headers[name];
-    if (value !== undefined) void reply.header(name, value);
-  }
+  void reply.code(answer.status).headers(pick(answer.headers, headers));
   return answer.body;
 }
 
