@@ -21,6 +21,8 @@ export const HostSettings = z.strictObject({
   ALCOVE_HOST_DIR: path,
   ALCOVE_DRIVER: z.enum(['qemu', 'fake']).default('qemu'),
   ALCOVE_ACCELERATOR: z.enum(['auto', 'kvm', 'tcg']).default('auto'),
+  /** Hosts of one group see the same store; absent: this host alone. */
+  ALCOVE_STORE_GROUP: z.string().min(1).max(64).optional(),
   ALCOVE_ROOMS_MAX: integer(1, 10_000).default(64),
   /** First of a range of user ids, one per room; absent: rooms run as this user. */
   ALCOVE_VM_UID_BASE: integer(1, 2 ** 31).optional(),

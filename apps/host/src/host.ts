@@ -2,7 +2,6 @@ import type { Server } from 'node:https';
 import { type Clock, limits, type Log, newId, type Random } from '@alcove/base';
 import { type Capacity, type HostDescription, type HostState } from '@alcove/contracts';
 import type { Driver, ProbeReport } from '@alcove/runtime';
-import { machineCapacity } from './capacity';
 import type { ControlPlane } from './control-plane';
 import { createHostServer, type TlsFiles } from './http/server';
 import type { Journal } from './journal';
@@ -20,7 +19,8 @@ import type { Templates } from './templates';
 
 export interface HostOptions {
   hostId: string;
-  storeDir: string;
+  /** Hosts of one group see the same store. */
+  storeGroup?: string;
   roomsMax: number;
   heartbeatMs: number;
   leaseMs: number;
@@ -37,6 +37,8 @@ export interface HostParts {
   clock: Clock;
   random: Random;
   log: Log;
+  /** What the machine has left, given the rooms that it may have and has. */
+  capacity: (rooms: { max: number; used: number }) => Promise<Capacity>;
   /** The lease of the agent before, and where this one's is kept. */
   lease: { earlier: LeaseRecord | null; machineBootId: string; keep: (expiresAt: number) => void };
 }
@@ -119,9 +121,10 @@ export class Host {
     const probe = this.#probe ?? (this.#probe = await this.parts.driver.probe());
     const templates = (await this.parts.templates.list()).map(({ manifest: { id, name, builtAt, cloneSafe, size } }) => ({ id, name, builtAt, cloneSafe, size }));
     const { isolation, accelerator, engineBuild } = probe;
+    const { storeGroup } = this.options;
     return {
-      description: { url: this.url, driver: this.parts.driver.capabilities.name, isolation, accelerator, engineBuild, templates: templates.slice(0, 256) },
-      capacity: await machineCapacity(this.options.storeDir, { max: probe.ok ? this.options.roomsMax : 0, used: this.rooms.used() }),
+      description: { url: this.url, ...(storeGroup === undefined ? {} : { storeGroup }), driver: this.parts.driver.capabilities.name, isolation, accelerator, engineBuild, templates: templates.slice(0, 256) },
+      capacity: await this.parts.capacity({ max: probe.ok ? this.options.roomsMax : 0, used: this.rooms.used() }),
     };
   }
   async #sweep(): Promise<void> {

@@ -209,7 +209,8 @@ export class FileJournal implements Journal {
   }
 }
 
-function encode(record: RoomRecord): Buffer {
+/** A record as its line. */
+export function encode(record: RoomRecord): Buffer {
   const json = JSON.stringify(record);
   return Buffer.from(`${crc32(json).toString(16).padStart(8, '0')} ${json}\n`);
 }

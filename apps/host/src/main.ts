@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { type Clock, createLog, type Log, systemClock, systemRandom } from '@alcove/base';
+import { machineCapacity } from './capacity';
 import { type HostSettings, hostSettings } from './config';
 import { httpsControlPlane } from './control-plane';
 import { createEngine } from './engine';
@@ -20,14 +21,17 @@ async function build(settings: HostSettings, log: Log): Promise<Host> {
   const journal = await FileJournal.open(folder, log);
   const options = {
     hostId: settings.ALCOVE_HOST_ID,
-    storeDir: settings.ALCOVE_STORE_DIR,
+    ...(settings.ALCOVE_STORE_GROUP === undefined ? {} : { storeGroup: settings.ALCOVE_STORE_GROUP }),
     roomsMax: settings.ALCOVE_ROOMS_MAX,
     heartbeatMs: settings.ALCOVE_HEARTBEAT_MS,
     leaseMs: settings.ALCOVE_LEASE_MS,
     leaseMarginMs: settings.ALCOVE_LEASE_MARGIN_MS,
     orphanGraceMs: settings.ALCOVE_ORPHAN_GRACE_MS,
   };
-  const host = new Host({ driver, journal, templates, controlPlane, clock: machineClock, random: systemRandom, log, lease }, options, settings.ALCOVE_HOST_URL ?? 'https://localhost');
+  const capacity = (rooms: { max: number; used: number }) => machineCapacity(settings.ALCOVE_STORE_DIR, rooms);
+  const parts = { driver, journal, templates, controlPlane, clock: machineClock, random: systemRandom, log, lease, capacity };
+  const host = new Host(parts, options, settings.ALCOVE_HOST_URL ?? 'https://localhost');
+  host.metrics.withProcess();
   await host.prepare();
   const bound = await host.listen(settings.ALCOVE_HOST_LISTEN, tls, settings.ALCOVE_HOST_URL);
   host.run();
@@ -46,6 +50,10 @@ async function main(): Promise<void> {
   const log = createLog('host', settings.ALCOVE_LOG_LEVEL);
   if (unknown.length > 0) log.debug({ unknown }, 'settings that are not the host agent’s');
   process.on('unhandledRejection', (err) => log.error({ err }, 'a failure nobody waited for'));
+  process.on('uncaughtException', (err) => {
+    log.fatal({ err }, 'a failure of the agent itself; rooms go on running');
+    process.exit(70);
+  });
   try {
     await takeFolder(settings.ALCOVE_HOST_DIR);
     const host = await build(settings, log);

@@ -13,6 +13,9 @@ export class HostMetrics {
     gauge('alcove_host_rooms', 'Rooms with a VM on this host', read.rooms);
     gauge('alcove_host_fenced', '1 while this host has no lease', () => Number(read.fenced()));
     gauge('alcove_host_journal_rooms', 'Rooms that the journal knows', read.journalRooms);
+  }
+  /** Adds what Node.js knows of this process. */
+  withProcess(): void {
     collectDefaultMetrics({ register: this.registry });
   }
   /** An answered request; duration in milliseconds. */

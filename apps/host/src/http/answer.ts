@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Writable } from 'node:stream';
-import { limits, type Log } from '@alcove/base';
+import { limits, type Log, systemClock } from '@alcove/base';
 import { isProblem, Problem } from '@alcove/contracts';
 import type { z } from 'zod';
 
@@ -22,8 +22,8 @@ export function sendJson(response: ServerResponse, status: number, value: unknow
 }
 
 /** Answers with the Problem; an answer that has begun is cut instead, so that the caller sees it is not whole. */
-export function sendFailure(exchange: Pick<Exchange, 'response' | 'requestId'>, error: unknown, log: Log): void {
-  const { response, requestId } = exchange;
+export function sendFailure(exchange: Pick<Exchange, 'request' | 'response' | 'requestId'>, error: unknown, log: Log): void {
+  const { request, response, requestId } = exchange;
   const problem = isProblem(error) ? error : new Problem('internal', { cause: error });
   if (problem.status >= 500) log.warn({ err: error, requestId, code: problem.code }, 'a request failed');
   if (response.headersSent || response.destroyed) {
@@ -32,8 +32,18 @@ export function sendFailure(exchange: Pick<Exchange, 'response' | 'requestId'>, 
   }
   const body = Buffer.from(JSON.stringify(problem.toBody({ requestId })));
   const retry = problem.retryAfterMs === undefined ? {} : { 'retry-after': String(Math.ceil(problem.retryAfterMs / 1000)) };
-  response.writeHead(problem.status, { 'content-type': 'application/problem+json', 'content-length': body.length, ...retry });
+  const unread = !request.complete;
+  response.writeHead(problem.status, { 'content-type': 'application/problem+json', 'content-length': body.length, ...retry, ...(unread ? { connection: 'close' } : {}) });
   response.end(body);
+  if (unread) void linger(request);
+}
+
+/** What is left of a body is thrown away for a moment, so that the caller gets to read the answer; then the connection is cut. */
+async function linger(request: IncomingMessage): Promise<void> {
+  request.on('error', () => undefined);
+  request.resume();
+  await systemClock.sleep(limits.hostAgent.lingerMs);
+  if (!request.complete) request.destroy();
 }
 
 /** Reads and checks a JSON body. Problems: `request.media_type`, `request.too_large`, `request.invalid`. */
@@ -41,7 +51,7 @@ export async function readJson<S extends z.ZodType>(request: IncomingMessage, sc
   if (!/^application\/json\b/.test(request.headers['content-type'] ?? '')) throw new Problem('request.media_type');
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
+  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     bytes += chunk.length;
     if (bytes > limits.host.requestBytes) throw new Problem('request.too_large');
     chunks.push(chunk);

@@ -81,14 +81,13 @@ async function serve(routes: readonly Route[], request: IncomingMessage, respons
   response.on('error', (err) => log.debug({ err, requestId }, 'an answer could not be sent'));
   try {
     if (commonName(request) !== controlPlaneName) throw new Problem('auth.scope', { detail: 'this certificate is not the control plane’s' });
-    const url = new URL(request.url ?? '/', 'https://host');
+    const url = URL.parse(request.url ?? '/', 'https://host');
+    if (!url) throw new Problem('request.unknown_route');
     const { route, params } = matchRoute(routes, request.method ?? '', url.pathname);
     name = `${route.method} ${route.path}`;
     await route.handle({ request, response, params, query: url.searchParams, requestId, gone: closed.signal });
   } catch (error) {
-    sendFailure({ response, requestId }, error, log);
-    // What is left of the body is not read: the connection cannot be used again.
-    if (!request.complete) response.once('finish', () => request.destroy());
+    sendFailure({ request, response, requestId }, error, log);
   }
 }
 

@@ -3,7 +3,7 @@ import { limits } from '@alcove/base';
 import { FileListQuery, FileMakeFolder, FileMove, FilePath, FileReadQuery, FileRemoveQuery, FileWriteQuery, Problem } from '@alcove/contracts';
 import type { GuestSession } from '@alcove/runtime';
 import { type Exchange, readJson, readQuery, sendJson } from '../http/answer';
-import { countedBody } from '../http/body';
+import { countedBody, quieted } from '../http/body';
 import type { Route } from '../http/server';
 import type { Rooms } from '../rooms/rooms';
 import { roomOf } from './room-params';
@@ -68,6 +68,7 @@ export function fileRoutes(rooms: Rooms): Route[] {
 async function read({ query, response }: Exchange, guest: GuestSession, signal: AbortSignal): Promise<void> {
   const order = readQuery(query, FileReadQuery);
   const file = await guest.readFile(order, signal);
+  quieted(file.body);
   const left = Math.max(0, file.size - (order.offset ?? 0));
   const length = Math.min(left, order.length ?? left);
   if (length > limits.http.fileBytes) {

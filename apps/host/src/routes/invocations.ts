@@ -4,7 +4,7 @@ import { pipeline } from 'node:stream/promises';
 import { type Clock, limits } from '@alcove/base';
 import { isProblem, Problem } from '@alcove/contracts';
 import type { Exchange } from '../http/answer';
-import { countedBody } from '../http/body';
+import { countedBody, quieted } from '../http/body';
 import type { Route } from '../http/server';
 import type { Rooms } from '../rooms/rooms';
 import { roomOf } from './room-params';
@@ -32,7 +32,7 @@ export function invocationRoute(rooms: Rooms, clock: Clock): Route {
         const socket = await stream.guest.connect(agentPort, limits.hostAgent.agentConnectMs, signal).catch((error: unknown) => {
           throw signal.aborted || passesAsItIs(error) ? (signal.reason ?? error) : new Problem('agent.unreachable', { cause: error, detail: 'nothing answers on port 8080 in the room' });
         });
-        await proxy(exchange, socket, signal, idle);
+        await proxy(exchange, quieted(socket), signal, idle);
       } finally {
         idle.stop();
         stream.close();

@@ -1,6 +1,7 @@
 import { pipeline } from 'node:stream/promises';
 import { LogsQuery } from '@alcove/contracts';
 import { readQuery } from '../http/answer';
+import { quieted } from '../http/body';
 import type { Route } from '../http/server';
 import type { Rooms } from '../rooms/rooms';
 import { roomOf } from './room-params';
@@ -16,7 +17,7 @@ export function logsRoute(rooms: Rooms): Route {
       const stream = rooms.runner(roomId).stream(incarnation);
       try {
         const signal = AbortSignal.any([exchange.gone, stream.signal]);
-        const bytes = await stream.guest.logs(order, signal);
+        const bytes = quieted(await stream.guest.logs(order, signal));
         exchange.response.writeHead(200, { 'content-type': 'application/octet-stream', 'cache-control': 'no-store' });
         exchange.response.flushHeaders();
         try {
