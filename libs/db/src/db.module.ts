@@ -1,8 +1,9 @@
 import { type DynamicModule, Module } from '@nestjs/common';
 import { AdvisoryLocks } from './advisory-locks';
 import { Db, type DbOptions } from './db';
+import { Notices } from './notices';
 
-/** Makes Db and AdvisoryLocks known to every module of the application and closes them when the application ends. */
+/** Makes Db, AdvisoryLocks and Notices known to every module of the application and closes them when the application ends. */
 @Module({})
 export class DbModule {
   static forRoot(options: string | DbOptions): DynamicModule {
@@ -13,8 +14,9 @@ export class DbModule {
       providers: [
         { provide: Db, useFactory: () => new Db(settings) },
         { provide: AdvisoryLocks, useFactory: () => new AdvisoryLocks(settings.url) },
+        { provide: Notices, useFactory: () => new Notices(settings.url, settings.clock) },
       ],
-      exports: [Db, AdvisoryLocks],
+      exports: [Db, AdvisoryLocks, Notices],
     };
   }
 }
