@@ -1,0 +1,22 @@
+import { z } from 'zod';
+
+const Given = z.object({
+  url: z.string(),
+  platformKey: z.string(),
+  home: z.string(),
+  storeDir: z.string(),
+  hostsDir: z.string(),
+  hostId: z.string(),
+  hostPort: z.number(),
+  tlsDir: z.string(),
+  cache: z.string(),
+  template: z.object({ id: z.string(), cloneSafe: z.boolean() }),
+  accelerator: z.string(),
+  driver: z.string(),
+});
+/** The running platform that is measured, as `./alcove bench` hands it over. */
+export type Platform = z.infer<typeof Given>;
+
+export function platformUnderTest(): Platform {
+  return Given.parse(JSON.parse(process.env['ALCOVE_BENCH'] ?? '{}'));
+}
