@@ -1,0 +1,145 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { constants } from 'node:fs';
+import { access, readFile } from 'node:fs/promises';
+import type { Socket } from 'node:net';
+import { join } from 'node:path';
+import type { Clock, Secret } from '@alcove/base';
+import { errorCode } from '@alcove/base';
+import { Problem } from '@alcove/contracts';
+import { inherited } from './qemu.args';
+
+/** A process that cannot be confused with a later one of the same number: the kernel's boot and the start time (clock ticks since then) go with it. */
+export interface ProcessIdentity {
+  pid: number;
+  startTime: string;
+  bootId: string;
+}
+
+const programFolders = ['/usr/local/bin', '/usr/bin', '/bin', '/usr/sbin', '/sbin'];
+
+/** The path of a program given by path or by name. Problem `engine.missing`, with the Debian package to install, when it is not there. */
+export async function findProgram(name: string, debianPackage: string): Promise<string> {
+  const candidates = name.includes('/') ? [name] : programFolders.map((folder) => join(folder, name));
+  for (const candidate of candidates) {
+    const found = await access(candidate, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (found) return candidate;
+  }
+  throw new Problem('engine.missing', { detail: `${name} is not installed: apt install ${debianPackage}` });
+}
+
+export interface SpawnOrder {
+  program: string;
+  args: readonly string[];
+  /** Working directory. */
+  folder: string;
+  /** Open files, by the number under which the child sees them (5 and above). */
+  files: ReadonlyMap<number, number>;
+  /** Standard output and error. */
+  log: number;
+  /** Handed over by a pipe; base64 of it is what the program reads from `inherited.secret`. */
+  secret?: Secret<Buffer>;
+  /** Run as this user and group; null keeps the own one. */
+  uid: number | null;
+}
+
+export interface Spawned {
+  identity: ProcessIdentity;
+  child: ChildProcess;
+  /** The other end of the child's `inherited.state`. */
+  state: Socket;
+}
+
+/**
+ * The first line on `inherited.secret` (a socket, which cannot be opened by name) becomes a pipe of the same number (a here-document of dash and of bash ≥ 5.1 is
+ * one): so the secret is never in an argument, in the environment or in a file. No core files.
+ */
+const wrapper = `IFS= read -r secret <&${inherited.secret}; exec ${inherited.secret}<&-; exec ${inherited.secret}<<END
+$secret
+END
+unset secret; ulimit -c 0; exec "$@"`;
+
+/**
+ * Starts a program in a session of its own, so that it outlives this process. Problem `engine.missing` when the program is not there, `engine.failed` when it
+ * cannot be started.
+ */
+export async function spawnDetached(order: SpawnOrder): Promise<Spawned> {
+  const highest = Math.max(inherited.state, ...order.files.keys());
+  const stdio: ('ignore' | 'pipe' | number)[] = ['ignore', order.log, order.log, 'pipe', 'pipe'];
+  for (let number = stdio.length; number <= highest; number++) stdio.push(order.files.get(number) ?? 'ignore');
+  const identities = order.uid === null ? {} : { uid: order.uid, gid: order.uid };
+  const child = spawn('/bin/sh', ['-c', wrapper, 'sh', order.program, ...order.args], {
+    cwd: order.folder,
+    detached: true,
+    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' },
+    stdio,
+    ...identities,
+  });
+  const state = child.stdio[inherited.state] as Socket;
+  const secret = child.stdio[inherited.secret] as Socket;
+  state.on('error', () => undefined);
+  secret.on('error', () => undefined);
+  await new Promise<void>((resolve, reject) => {
+    child.once('spawn', resolve);
+    child.once('error', (error) => reject(new Problem('engine.failed', { detail: 'the virtual machine cannot be started', cause: error })));
+  });
+  secret.end(`${order.secret?.expose().toString('base64') ?? ''}\n`);
+  child.unref();
+  // A child that ended at once has no identity any more; it is then "gone" from the first look.
+  const identity = (await identify(child.pid as number)) ?? { pid: child.pid as number, startTime: 'ended', bootId: await bootId() };
+  return { identity, child, state };
+}
+
+/** The identity of a process that runs now, or undefined. A zombie does not run. */
+export async function identify(pid: number): Promise<ProcessIdentity | undefined> {
+  let stat: string;
+  try {
+    stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT' || errorCode(error) === 'ESRCH') return undefined;
+    throw error;
+  }
+  // proc(5): the name in parentheses may hold anything; state is the first field after it and the start time the twentieth.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  if (fields[0] === 'Z' || fields[0] === 'X') return undefined;
+  return { pid, startTime: fields[19] ?? '', bootId: await bootId() };
+}
+
+let bootIdRead: Promise<string> | undefined;
+
+/** Changes with every start of this machine's kernel. */
+function bootId(): Promise<string> {
+  bootIdRead ??= readFile('/proc/sys/kernel/random/boot_id', 'utf8').then((text) => text.trim());
+  return bootIdRead;
+}
+
+/** True while exactly this process runs. */
+export async function isRunning(identity: ProcessIdentity): Promise<boolean> {
+  const now = await identify(identity.pid);
+  return now !== undefined && now.startTime === identity.startTime && now.bootId === identity.bootId;
+}
+
+/** Resolves true when the process has ended, false when it still runs after timeoutMs. Looks every few milliseconds: it need not be a child. */
+export async function waitGone(identity: ProcessIdentity, clock: Clock, timeoutMs: number): Promise<boolean> {
+  const deadline = clock.monotonic() + timeoutMs;
+  while (await isRunning(identity)) {
+    if (clock.monotonic() > deadline) return false;
+    await clock.sleep(5);
+  }
+  return true;
+}
+
+/** Ends exactly this process with SIGKILL and waits until it has gone. Never signals another one that got its number. */
+export async function killHard(identity: ProcessIdentity, clock: Clock): Promise<void> {
+  if (!(await isRunning(identity))) return;
+  try {
+    process.kill(identity.pid, 'SIGKILL');
+  } catch (error) {
+    if (errorCode(error) !== 'ESRCH') throw error;
+  }
+  if (!(await waitGone(identity, clock, 10_000))) {
+    throw new Problem('engine.failed', { detail: `process ${identity.pid} does not end` });
+  }
+}
