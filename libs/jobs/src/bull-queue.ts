@@ -4,7 +4,7 @@ import {
   Queue as BullMqQueue, Worker as BullMqWorker, type WorkerOptions,
 } from 'bullmq';
 import { isJobName, jobCatalogue, parsePayload, type QueueName } from './catalogue';
-import { type Consumption, type JobHandler, JobQueue, type QueuedJob } from './queue';
+import { type Consumption, type JobHandler, JobQueue, type QueuedJob, queuedJob } from './queue';
 
 /** Where BullMQ keeps its jobs. `postgres`: in a schema of the same database (the default); `redis`: a redis:// or rediss:// address, and the beginning of every key's name. */
 export type QueueBackend = { kind: 'postgres'; url: string; schema?: string } | { kind: 'redis'; url: string; prefix?: string };
@@ -131,5 +131,5 @@ function connectionsOf(backend: QueueBackend): Connections {
 async function handle(job: Job, handler: JobHandler): Promise<void> {
   if (!isJobName(job.name)) throw new Error(`the job ${job.name} is not of the catalogue`);
   const payload = parsePayload(job.name, job.data);
-  await handler({ id: job.id ?? '', name: job.name, payload }, { jobId: job.id ?? '', attempt: job.attemptsMade + 1 });
+  await handler(queuedJob(job.id ?? '', job.name, payload), { jobId: job.id ?? '', attempt: job.attemptsMade + 1 });
 }

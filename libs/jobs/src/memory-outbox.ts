@@ -2,7 +2,7 @@ import type { Clock } from '@alcove/base';
 import type { JobName, JobPayload } from '@alcove/contracts';
 import { parsePayload } from './catalogue';
 import { type DispatchReport, type EnqueueOptions, type MemoryScope, Outbox } from './outbox';
-import type { QueuedJob } from './queue';
+import { type QueuedJob, queuedJob } from './queue';
 
 interface Entry {
   job: QueuedJob;
@@ -24,7 +24,7 @@ export class MemoryOutbox extends Outbox<MemoryScope | undefined> {
 
   async enqueue<N extends JobName>(scope: MemoryScope | undefined, name: N, payload: JobPayload<N>, options: EnqueueOptions = {}): Promise<void> {
     const id = ++this.#last;
-    const job: QueuedJob = { id: `outbox-${id}`, name, payload: parsePayload(name, payload) };
+    const job = queuedJob(`outbox-${id}`, name, parsePayload(name, payload));
     this.#entries.set(id, { job, notBefore: options.notBefore ?? this.#clock.now(), dispatchedAt: null, locked: false });
     scope?.onRollback(() => this.#entries.delete(id));
   }

@@ -3,7 +3,7 @@ import type { JobName, JobPayload } from '@alcove/contracts';
 import { appendOutbox, type Db, lockWaiting, markDispatched, nextDue, postpone, removeDispatched, type Tx, type WaitingEntry } from '@alcove/db';
 import { isJobName, parsePayload } from './catalogue';
 import { type DispatchReport, type EnqueueOptions, Outbox } from './outbox';
-import type { QueuedJob } from './queue';
+import { type QueuedJob, queuedJob } from './queue';
 
 /** An entry that this version does not understand is looked at again after this time: another version may. */
 const puzzledMs = 60_000;
@@ -65,7 +65,7 @@ export class PostgresOutbox extends Outbox {
 function readJob(entry: WaitingEntry): QueuedJob | null {
   if (!isJobName(entry.job)) return null;
   try {
-    return { id: `outbox-${entry.id}`, name: entry.job, payload: parsePayload(entry.job, entry.payload) };
+    return queuedJob(`outbox-${entry.id}`, entry.job, parsePayload(entry.job, entry.payload));
   } catch {
     return null;
   }

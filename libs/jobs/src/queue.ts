@@ -1,11 +1,18 @@
 import type { JobName, JobPayload } from '@alcove/contracts';
 import type { QueueName } from './catalogue';
 
-export interface QueuedJob<N extends JobName = JobName> {
+interface QueuedJobOf<N extends JobName> {
   /** Made from the outbox row's id: the queue takes a second job of the same id as the first one. */
   id: string;
   name: N;
   payload: JobPayload<N>;
+}
+
+export type QueuedJob = { [N in JobName]: QueuedJobOf<N> }[JobName];
+
+/** A job of this name and payload, which the caller has checked. */
+export function queuedJob<N extends JobName>(id: string, name: N, payload: JobPayload<N>): QueuedJob {
+  return { id, name, payload } as unknown as QueuedJob;
 }
 
 /** What a handler learns beside the payload. */

@@ -4,7 +4,7 @@ import { BullQueue, type JobQueue, MemoryQueue, migrateJobs, type QueueBackend }
 import { appUrl, asOwner, ownerUrl } from '../db/database';
 
 /** Short, so that a killed worker's jobs are handed on while the test waits. */
-const lockMs = 1_000;
+export const lockMs = 1_000;
 
 export interface QueueUnderTest {
   /** A new connection to the same queue, as another process would have it. */
