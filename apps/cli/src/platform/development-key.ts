@@ -25,7 +25,7 @@ export async function developmentKey(context: Context, url: string, settings: Se
 }
 
 /** A tenant and a key of its own that nothing else uses: for the demo and the benchmarks. */
-export async function freshTenant(url: string, settings: Settings, purpose: string, limits: { roomsPerUser?: number; ratePerSecond?: number; concurrent?: number } = {}): Promise<ApiClient> {
+export async function freshTenant(url: string, settings: Pick<Settings, 'platformKey'>, purpose: string, limits: { roomsPerUser?: number; ratePerSecond?: number; concurrent?: number } = {}): Promise<ApiClient> {
   const platform = new ApiClient(url, settings.platformKey);
   const { roomsPerUser, ...ofKey } = limits;
   const tenant = await platform.json<Tenant>('POST', '/v1/tenants', { name: `${purpose}-${randomBytes(4).toString('hex')}`, ...(roomsPerUser && { roomsPerUser }) });
