@@ -41,7 +41,12 @@ export abstract class HostClient {
   abstract ensureSealed(host: HostAddress, room: IncarnationKey, order: EnsureSealed, signal?: AbortSignal): Promise<SealedReport>;
   abstract ensureGone(host: HostAddress, room: IncarnationKey, order: EnsureGone, signal?: AbortSignal): Promise<GoneReport>;
   abstract state(host: HostAddress, signal?: AbortSignal): Promise<HostState>;
-  /** No deadline of its own but for the connection: a stream lasts as long as its caller wants. Also throws `guest.closed` when the connection breaks before the answer begins. */
+  /** No deadline of its own but for the connection: a stream lasts as long as its caller wants. Also throws `guest.closed` when the connection breaks before the answer begins, `incarnation.stale` when the host does not run this incarnation. */
   abstract stream(request: StreamRequest): Promise<StreamAnswer>;
   abstract close(): Promise<void>;
+
+  /** Nest's hook. */
+  onModuleDestroy(): Promise<void> {
+    return this.close();
+  }
 }

@@ -1,7 +1,10 @@
+export { FleetModule, type FleetModuleOptions } from './fleet.module';
 export { FleetService, type FleetOptions } from './fleet.service';
 export { engineOf, storeGroupOf, type HostRecord, type TemplateRecord } from './host';
 export { HostClient, type HostAddress, type IncarnationKey, type StreamAnswer, type StreamRequest } from './host-client';
+export { HttpsHostClient } from './host-client.https';
 export { HostsStore } from './hosts.store';
 export { MemoryHostsStore } from './hosts.store.memory';
+export { PostgresHostsStore } from './hosts.store.postgres';
 export { absentState, type IncarnationLedger, type OpenIncarnation } from './ledger';
 export { place, type Candidate, type Need, type Placement } from './placement/place';

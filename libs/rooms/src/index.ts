@@ -1,3 +1,5 @@
+export { countRooms } from './adapters';
+export { assembleRooms, type AssembledRooms, type RoomsPorts } from './assemble';
 export { decide, eventKinds, isMoving, mayLive, table, type Effect, type EventKind, type LifecycleEvent, type SagaKind, type Verdict } from './lifecycle/lifecycle';
 export { change, type Change } from './lifecycle/change';
 export { lifecycleText } from './lifecycle/lifecycle.text';
@@ -10,9 +12,11 @@ export { RoomUsers } from './room-users';
 export { RoomWaiter } from './room-waiter';
 export { RoomWatchers } from './room-watchers';
 export { RoomsLedger } from './rooms.ledger';
+export { RoomsModule, type RoomsModuleOptions } from './rooms.module';
 export { RoomsService, type RoomRoute, type RoomsServiceParts } from './rooms.service';
 export { RoomsStore, type IncarnationRecord, type IncarnationReport, type RoomKey, type RoomLimit, type RoomQuery, type RoomSave, type RoomWithIncarnations } from './rooms.store';
 export { MemoryRoomsStore } from './rooms.store.memory';
+export { PostgresRoomsStore, roomChannel } from './rooms.store.postgres';
 export { MoveParams } from './sagas/move';
 export { roomSagas } from './sagas/room-sagas';
 export { type SagaParts } from './sagas/saga-parts';

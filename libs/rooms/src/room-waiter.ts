@@ -32,9 +32,10 @@ export class RoomWaiter<Scope> {
     let newest = known;
     let unread = false;
     let ring: () => void = () => undefined;
-    const unsubscribe = watchers.subscribe(key.roomId, (room) => {
+    const unsubscribe = watchers.subscribe(key.roomId, ({ generation, room }) => {
+      if (generation <= newest.generation) return;
       if (room === null) unread = true;
-      else if (room.generation > newest.generation) newest = room;
+      else newest = room;
       ring();
     });
     const over = new AbortController();

@@ -172,7 +172,7 @@ export class RoomsService<Scope = Tx> {
 
   /** Calls back whenever the room may have a new event, until the result is called. */
   subscribe(roomId: string, onNews: () => void): () => void {
-    return this.#parts.watchers.subscribe(roomId, onNews);
+    return this.#parts.watchers.subscribe(roomId, () => onNews());
   }
 
   /** The user gets no more rooms, those it has are destroyed, and then its keys. Problem `user.not_found`. */

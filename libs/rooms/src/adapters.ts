@@ -1,0 +1,65 @@
+import { limits } from '@alcove/base';
+import type { RoomKeys, User } from '@alcove/contracts';
+import { Problem } from '@alcove/contracts';
+import type { Db, Tx } from '@alcove/db';
+import type { CountRooms, Users } from '@alcove/identity';
+import type { KeysService } from '@alcove/keys';
+import type { RoomOwners, RoomSecrets } from './ports';
+import type { RoomLimit } from './rooms.store';
+
+/** RoomSecrets by libs/keys. A sealed environment lies in the row as base64. */
+export class KeysSecrets implements RoomSecrets {
+  constructor(private readonly keys: KeysService) {}
+
+  roomKeys(tenantId: string, userId: string, roomId: string): Promise<RoomKeys> {
+    return this.keys.roomKeys(tenantId, userId, roomId);
+  }
+
+  async sealEnv(tenantId: string, userId: string, roomId: string, vars: Readonly<Record<string, string>>): Promise<string> {
+    return (await this.keys.sealEnv(tenantId, userId, roomId, vars)).toString('base64');
+  }
+
+  openEnv(tenantId: string, userId: string, roomId: string, sealed: string): Promise<Record<string, string>> {
+    return this.keys.openEnv(tenantId, userId, roomId, Buffer.from(sealed, 'base64'));
+  }
+}
+
+/** RoomOwners by libs/identity; a destroyed user's keys go with it. */
+export class IdentityOwners implements RoomOwners<Tx> {
+  constructor(
+    private readonly db: Db,
+    private readonly users: Users,
+    private readonly keys: KeysService,
+  ) {}
+
+  async admit(tx: Tx, tenantId: string, userId: string): Promise<RoomLimit> {
+    const tenant = await tx.tenant.findUnique({ where: { id: tenantId }, select: { roomsPerUser: true } });
+    if (!tenant) throw new Problem('tenant.not_found');
+    await this.users.ensureUser(tx, tenantId, userId);
+    return { roomsPerUser: tenant.roomsPerUser };
+  }
+
+  user(tx: Tx, tenantId: string, userId: string): Promise<User> {
+    return this.users.get(tx, tenantId, userId);
+  }
+
+  markDestroying(tx: Tx, tenantId: string, userId: string): Promise<boolean> {
+    return this.users.markDestroying(tx, tenantId, userId);
+  }
+
+  async markDestroyed(tx: Tx, tenantId: string, userId: string): Promise<boolean> {
+    const changed = await this.users.markDestroyed(tx, tenantId, userId);
+    if (changed) await this.keys.destroyUserKeys(tx, { tenantId, userId, actor: 'system' });
+    return changed;
+  }
+
+  destroying(limit: number): Promise<{ tenantId: string; userId: string }[]> {
+    return this.users.destroying(this.db, 0, Math.min(limit, limits.reconciler.batch));
+  }
+}
+
+/** How many rooms users have, for libs/identity, which does not know rooms. */
+export const countRooms: CountRooms = async (tx, tenantId, userIds) => {
+  const rows = await tx.room.groupBy({ by: ['userId'], where: { tenantId, userId: { in: [...userIds] }, state: { not: 'destroyed' } }, _count: { _all: true } });
+  return new Map(rows.map((row) => [row.userId, row._count._all]));
+};

@@ -1,0 +1,170 @@
+import { Problem, type RoomEvent } from '@alcove/contracts';
+import { type Db, type SystemReason, type Tx } from '@alcove/db';
+import type { RoomRecord } from './room';
+import { fromIncarnationRow, fromRoomRow, type IncarnationRow, type RoomRow, toRoomRow } from './room-row';
+import { noticeOf } from './room-watchers';
+import { RoomsStore, type IncarnationRecord, type IncarnationReport, type RoomKey, type RoomLimit, type RoomQuery, type RoomSave, type RoomWithIncarnations } from './rooms.store';
+
+/** On which `NOTIFY` channel a save is told; heard after the commit only. */
+export const roomChannel = 'alcove_room';
+
+interface Joined {
+  room: RoomRow;
+  open: IncarnationRow[];
+}
+
+/**
+ * The tables room, incarnation and room_event. A row travels as JSON in both directions (`to_jsonb`, `jsonb_populate_record`), so that a save is one
+ * statement whatever it holds: a wake waits for every round trip.
+ */
+export class PostgresRoomsStore extends RoomsStore<Tx> {
+  readonly #db: Db;
+
+  constructor(db: Db) {
+    super();
+    this.#db = db;
+  }
+
+  override find(tenantId: string, roomId: string): Promise<RoomWithIncarnations | null> {
+    return this.#db.withTenant(tenantId, (tx) => readJoined(tx, roomId, tenantId));
+  }
+
+  override locate(roomId: string): Promise<RoomWithIncarnations | null> {
+    return this.#db.asSystem('host-report', (tx) => readJoined(tx, roomId, null));
+  }
+
+  override async list(tenantId: string, query: RoomQuery): Promise<RoomRecord[]> {
+    const { userId = null, state = null, metadata, after, limit } = query;
+    const pairs = metadata ? JSON.stringify(metadata) : null;
+    const [since, id] = after ? [new Date(after.createdAt), after.id] : [null, null];
+    const rows = await this.#db.withTenant(
+      tenantId,
+      (tx) => tx.$queryRaw<{ room: RoomRow }[]>`
+        select to_jsonb(r) as room from room r
+        where r.tenant_id = ${tenantId}::uuid
+          and (${userId}::text is null or r.user_id = ${userId})
+          and (case when ${state}::text is null then r.state <> 'destroyed' else r.state = ${state} end)
+          and (${pairs}::text is null or r.metadata @> ${pairs}::jsonb)
+          and (${since}::timestamptz is null or (r.created_at, r.id) > (${since}::timestamptz, ${id}))
+        order by r.created_at, r.id limit ${limit}`,
+    );
+    return rows.map(({ room }) => fromRoomRow(room));
+  }
+
+  override async create(save: RoomSave, admit: (scope: Tx) => Promise<RoomLimit>, also: (scope: Tx) => Promise<unknown>): Promise<void> {
+    const { tenantId, userId } = save.next;
+    await this.#db.withTenant(tenantId, async (tx) => {
+      const { roomsPerUser } = await admit(tx);
+      const counted = await tx.$queryRaw<{ rooms: number }[]>`
+        select count(*)::int as rooms from room where tenant_id = ${tenantId}::uuid and user_id = ${userId} and state <> 'destroyed' and wanted <> 'gone'`;
+      if ((counted[0]?.rooms ?? 0) >= roomsPerUser) throw new Problem('room.limit');
+      await tx.$executeRaw`insert into room select * from jsonb_populate_record(null::room, ${JSON.stringify(toRoomRow(save.next))}::jsonb)`;
+      await writeNews(tx, save);
+      await also(tx);
+    });
+  }
+
+  override save(save: RoomSave, also: (scope: Tx) => Promise<unknown>): Promise<boolean> {
+    return this.#db.withTenant(save.next.tenantId, async (tx) => {
+      if (!(await writeRoom(tx, save.next))) return false;
+      await writeNews(tx, save);
+      await also(tx);
+      return true;
+    });
+  }
+
+  override async report(key: RoomKey, report: IncarnationReport, now: number): Promise<void> {
+    await this.#db.asSystem('host-report', (tx) => writeReports(tx, key.roomId, [report], now));
+  }
+
+  override async events(tenantId: string, roomId: string, after: number, limit: number): Promise<RoomEvent[]> {
+    const rows = await this.#db.withTenant(tenantId, (tx) => tx.roomEvent.findMany({ where: { tenantId, roomId, number: { gt: clampInt(after) } }, orderBy: { number: 'asc' }, take: limit }));
+    return rows.map(({ event }) => event as unknown as RoomEvent);
+  }
+
+  override openOn(hostId: string): Promise<{ room: RoomRecord; incarnation: IncarnationRecord }[]> {
+    return this.#pairs('host-report', (tx) => tx.$queryRaw<{ room: RoomRow; incarnation: IncarnationRow }[]>`
+      select to_jsonb(r) as room, to_jsonb(i) as incarnation from incarnation i join room r on r.id = i.room_id
+      where i.host_id = ${hostId} and i.closed_at is null order by i.room_id, i.incarnation`);
+  }
+
+  override orphans(limit: number): Promise<{ room: RoomRecord; incarnation: IncarnationRecord }[]> {
+    return this.#pairs('reconcile', (tx) => tx.$queryRaw<{ room: RoomRow; incarnation: IncarnationRow }[]>`
+      select to_jsonb(r) as room, to_jsonb(i) as incarnation from incarnation i join room r on r.id = i.room_id
+      where i.closed_at is null
+        and (i.incarnation <> r.incarnation or r.state not in ('provisioning', 'running', 'hibernating', 'resuming', 'destroying'))
+      order by i.opened_at, i.room_id limit ${limit}`);
+  }
+
+  override wishing(limit: number): Promise<RoomRecord[]> {
+    return this.#rooms((tx) => tx.$queryRaw<{ room: RoomRow }[]>`
+      select to_jsonb(r) as room from room r
+      where deadline_at is null and state <> 'destroyed' and (wanted = 'gone' or (wanted = 'asleep' and state = 'running') or (wake_pending and state <> 'running'))
+      order by created_at, id limit ${limit}`);
+  }
+
+  override overdue(now: number, limit: number): Promise<RoomRecord[]> {
+    return this.#rooms((tx) => tx.$queryRaw<{ room: RoomRow }[]>`
+      select to_jsonb(r) as room from room r where deadline_at is not null and deadline_at <= ${new Date(now)} order by deadline_at limit ${limit}`);
+  }
+
+  async #rooms(read: (tx: Tx) => Promise<{ room: RoomRow }[]>): Promise<RoomRecord[]> {
+    return (await this.#db.asSystem('reconcile', read)).map(({ room }) => fromRoomRow(room));
+  }
+
+  async #pairs(reason: SystemReason, read: (tx: Tx) => Promise<{ room: RoomRow; incarnation: IncarnationRow }[]>): Promise<{ room: RoomRecord; incarnation: IncarnationRecord }[]> {
+    return (await this.#db.asSystem(reason, read)).map(({ room, incarnation }) => ({ room: fromRoomRow(room), incarnation: fromIncarnationRow(incarnation) }));
+  }
+}
+
+async function readJoined(tx: Tx, roomId: string, tenantId: string | null): Promise<RoomWithIncarnations | null> {
+  const rows = await tx.$queryRaw<Joined[]>`
+    select to_jsonb(r) as room,
+      (select coalesce(jsonb_agg(to_jsonb(i) order by i.incarnation), '[]') from incarnation i where i.room_id = r.id and i.closed_at is null) as open
+    from room r where r.id = ${roomId} and (${tenantId}::uuid is null or r.tenant_id = ${tenantId}::uuid)`;
+  const row = rows[0];
+  return row ? { room: fromRoomRow(row.room), open: row.open.map(fromIncarnationRow) } : null;
+}
+
+/** Compare and set. Everything but what a room is born with. */
+async function writeRoom(tx: Tx, next: RoomRecord): Promise<boolean> {
+  const changed = await tx.$executeRaw`
+    update room set
+      state = n.state, state_since = n.state_since, move = n.move, deadline_at = n.deadline_at, wanted = n.wanted, wake_pending = n.wake_pending,
+      failures = n.failures, failure = n.failure, generation = n.generation, event_count = n.event_count, incarnation = n.incarnation, host_id = n.host_id,
+      metadata = n.metadata, env_names = n.env_names, env_sealed = n.env_sealed, has_disk = n.has_disk, store_group = n.store_group, engine = n.engine,
+      image = n.image, image_spent = n.image_spent, sealed_at = n.sealed_at, previous = n.previous, resumed_from = n.resumed_from, isolation = n.isolation
+    from jsonb_populate_record(null::room, ${JSON.stringify(toRoomRow(next))}::jsonb) n
+    where room.id = n.id and room.tenant_id = n.tenant_id and room.generation = n.generation - 1`;
+  return changed === 1;
+}
+
+/** What comes with a saved row: its events, its incarnations, and the word to other processes. */
+async function writeNews(tx: Tx, { next, news, opens, reports }: RoomSave): Promise<void> {
+  const { id, tenantId, stateSince } = next;
+  await tx.$queryRaw`
+    with told as (
+      insert into room_event (room_id, number, tenant_id, event)
+      select ${id}, (event->>'id')::int, ${tenantId}::uuid, event from jsonb_array_elements(${JSON.stringify(news)}::jsonb) event
+    ), opened as (
+      insert into incarnation (room_id, incarnation, tenant_id, host_id, phase, sequence, opened_at)
+      select ${id}, ${opens?.incarnation ?? 0}::int, ${tenantId}::uuid, ${opens?.hostId ?? ''}, 'starting', 0, ${new Date(stateSince)}::timestamptz where ${opens !== null}
+    )
+    select pg_notify(${roomChannel}, ${noticeOf(next)})::text as told`;
+  await writeReports(tx, id, reports, stateSince);
+}
+
+async function writeReports(tx: Tx, roomId: string, reports: readonly IncarnationReport[], now: number): Promise<void> {
+  for (const { incarnation, phase, sequence, reason } of reports) {
+    await tx.$executeRaw`
+      update incarnation set
+        phase = ${phase}, sequence = coalesce(${sequence}::bigint, sequence), reason = coalesce(${reason}, reason),
+        closed_at = case when ${phase} = 'gone' then ${new Date(now)}::timestamptz end
+      where room_id = ${roomId} and incarnation = ${incarnation} and closed_at is null and (${sequence}::bigint is null or sequence <= ${sequence}::bigint)`;
+  }
+}
+
+/** A number beyond the column's range is beyond every event. */
+function clampInt(value: number): number {
+  return Math.min(Math.max(0, Math.trunc(value)), 2 ** 31 - 1);
+}
