@@ -16,7 +16,6 @@ export const template = { id: `tpl_${'1'.repeat(20)}`, name: 'default', builtAt:
  * handling of every answer and every break can be tried.
  */
 export class StubHost {
-  readonly id = newId('host');
   readonly #server: FastifyInstance;
   readonly #incarnations = new Map<string, IncarnationState>();
   readonly #answers = new Map<string, Answer>();
@@ -25,7 +24,11 @@ export class StubHost {
   /** Room ids of the calls that were refused as stale; the operations, in order. */
   readonly orders: string[] = [];
 
-  constructor(readonly tls: TlsIdentity) {
+  /** The certificate's common name is the id. */
+  constructor(
+    readonly id: string,
+    readonly tls: TlsIdentity,
+  ) {
     this.#server = fastify({ https: { ca: tls.ca, cert: tls.cert, key: tls.key.expose(), requestCert: true, rejectUnauthorized: true } });
     this.#server.removeContentTypeParser(['application/json', 'text/plain']);
     this.#server.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
