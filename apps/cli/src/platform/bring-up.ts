@@ -2,28 +2,37 @@ import type { Context } from '../context';
 import { setUp } from '../setup/setup';
 import { curlLines } from './curl-lines';
 import { developmentKey } from './development-key';
+import { firstRoom } from './first-room';
 import { startPlatform } from './up';
 
 /** Sets up what is missing, starts the platform, and prints how to use it. Does no harm when it is up already. */
 export async function bringUp(context: Context, options: { yes: boolean; json: boolean }): Promise<void> {
-  const { style } = context;
   const settings = await setUp(context, { yes: options.yes });
   const { status, startedNow } = await startPlatform(context, settings);
-  const { key, tenantId } = await developmentKey(context, status.url, settings);
-  const lines = curlLines(status.url, key);
-  if (options.json) {
-    context.print(JSON.stringify({ url: status.url, key, tenantId, platformKey: settings.platformKey, curl: lines, startedNow }, null, 2));
-    return;
-  }
-  const text = [
+  const { url } = status;
+  const { key, tenantId } = await developmentKey(context, url, settings);
+  const roomId = await context.progress.step('a room to try', () => firstRoom(url, key), (id) => id);
+  const curl = curlLines(url, key, roomId);
+  if (options.json) context.print(JSON.stringify({ url, key, tenantId, roomId, platformKey: settings.platformKey, curl, startedNow }, null, 2));
+  else context.print(welcome(context, { url, key, curl, startedNow }));
+}
+
+function welcome({ style, paths }: Context, about: { url: string; key: string; curl: string[]; startedNow: boolean }): string {
+  const lines = [
     '',
-    `  Alcove is ${startedNow ? 'up' : 'up already'} at ${style.bold(status.url)}`,
-    `  key of the tenant "development":  ${style.bold(key)}`,
+    `  Alcove is ${about.startedNow ? 'up' : 'up already'}`,
     '',
-    ...lines.map((line) => `${line}\n`),
-    style.dim(`  The key is read with ./alcove up --json. API page: ${status.url}/docs (any key as the password). Development mode: the root key is a file`),
-    style.dim(`  (${context.paths.rootKey}); whoever can read it can open every room.`),
+    `  URL   ${style.bold(about.url)}`,
+    `  key   ${style.bold(about.key)}   (tenant "development")`,
+    `  page  ${about.url}/docs   (any name, the key as the password)`,
+    '',
+    '  Three lines to paste: the rooms, a word with an agent (its room sleeps; this wakes it), a command in its room.',
+    '',
+    ...about.curl,
+    '',
+    style.dim(`  Development mode: the root key is a file (${paths.rootKey}); whoever can read it can open every room.`),
+    style.dim('  ./alcove status shows what runs, ./alcove down puts all rooms to sleep and stops the platform.'),
     '',
   ];
-  context.print(text.join('\n'));
+  return lines.join('\n');
 }

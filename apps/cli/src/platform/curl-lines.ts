@@ -1,11 +1,10 @@
-/** Three lines that work when they are pasted, in this order: a room for a user, a word with its agent, a command in it. */
-export function curlLines(url: string, key: string): string[] {
+/** Three lines that work when they are pasted, in any order: which rooms there are, a word with an agent (a sleeping room wakes), a command in its room. */
+export function curlLines(url: string, key: string, roomId: string): string[] {
   const authorization = `-H 'authorization: Bearer ${key}'`;
   const json = `-H 'content-type: application/json'`;
-  const room = `$(curl -fsS '${url}/v1/rooms?userId=ada' ${authorization} | grep -o 'room_[0-9a-f]*' | head -n 1)`;
   return [
-    `curl -fsS ${url}/v1/rooms ${authorization} ${json} -d '{"userId":"ada"}'`,
-    `curl -fsS "${url}/v1/rooms/${room}/invocations" ${authorization} ${json} -d '{"prompt":"echo hello"}'`,
-    `curl -fsSN "${url}/v1/rooms/${room}/exec" ${authorization} ${json} -d '{"command":"uname -a"}'`,
+    `curl -fsS ${url}/v1/rooms ${authorization}`,
+    `curl -fsS ${url}/v1/rooms/${roomId}/invocations ${authorization} ${json} -d '{"prompt":"Good morning!"}'`,
+    `curl -fsSN ${url}/v1/rooms/${roomId}/exec ${authorization} ${json} -d '{"command":"uname -a"}'`,
   ];
 }
