@@ -1,6 +1,6 @@
 import { type Clock, seededRandom, silentLog, systemClock } from '@alcove/base';
 import type { Heartbeat, HeartbeatAnswer } from '@alcove/contracts';
-import { FakeDriver, FakeWorld, type FaultSources, type Template } from '@alcove/runtime';
+import { type Driver, FakeDriver, FakeWorld, type FaultSources, type Template } from '@alcove/runtime';
 import type { ControlPlane } from '../../apps/host/src/control-plane';
 import { Host } from '../../apps/host/src/host';
 import { type Journal, MemoryJournal } from '../../apps/host/src/journal';
@@ -27,6 +27,27 @@ export function template(id = `tpl_${'0'.repeat(20)}`): Template {
   return { folder: '/nonexistent', manifest: { version: 1, id, name: 'default', builtAt: '2026-01-01T00:00:00.000Z', cloneSafe: true, size, engine, files: {}, port: 8080 } };
 }
 
+/** An object whose promises never settle any more once `dead` says so: what the methods of a killed process do. */
+export function mortal<T extends object>(target: T, dead: () => boolean, before: (method: string) => Promise<void> | undefined = () => undefined): T {
+  const never = new Promise<never>(() => undefined);
+  return new Proxy(target, {
+    get(_target, name) {
+      const value: unknown = Reflect.get(target, name, target);
+      if (typeof value !== 'function') return value;
+      return (...args: unknown[]): unknown => {
+        const call = (): unknown => Reflect.apply(value, target, args);
+        const gate = before(String(name));
+        const result = dead() ? never : gate ? gate.then(call) : call();
+        if (!(result instanceof Promise)) return result;
+        return result.then(
+          (outcome: unknown) => (dead() ? never : outcome),
+          (error: unknown) => (dead() ? never : Promise.reject(error)),
+        );
+      };
+    },
+  });
+}
+
 export interface TestMachineOptions {
   clock?: Clock;
   seed?: number;
@@ -44,6 +65,7 @@ export class TestMachine {
   lease: LeaseRecord | null = null;
   driver!: FakeDriver;
   host!: Host;
+  #life = { dead: false };
   constructor(private readonly options: TestMachineOptions = {}) {
     this.clock = options.clock ?? systemClock;
     this.world = new FakeWorld(this.clock, seededRandom(options.seed ?? 1));
@@ -51,13 +73,26 @@ export class TestMachine {
   }
   /** A new host agent on this machine. `unfenced`: as if its first beat had been answered; without it, `run` the host. */
   async start(state: { unfenced: boolean } = { unfenced: true }, journal: Journal = this.journal): Promise<Host> {
-    const { clock, world, control } = this;
+    const life = { dead: false };
+    this.#life = life;
+    const dead = () => life.dead;
+    const { world } = this;
     this.driver = new FakeDriver({ world, faults: this.options.faults ?? {} });
     const templates = { get: async (id: string) => template(id), list: async () => [template()] };
     const capacity = async ({ max, used }: { max: number; used: number }) => ({ roomsMax: max, roomsUsed: used, memoryMiBTotal: 1024, memoryMiBFree: 512, diskMiBFree: 1024 });
-    const lease = { earlier: this.lease, machineBootId: 'boot', keep: (expiresAt: number) => (this.lease = { machineBootId: 'boot', expiresAt }) };
+    const lease = { earlier: this.lease, machineBootId: 'boot', keep: (expiresAt: number) => void (this.lease = { machineBootId: 'boot', expiresAt }) };
     this.host = new Host(
-      { driver: this.driver, journal, templates, controlPlane: control, clock, random: world.random, log: silentLog, lease, capacity },
+      {
+        driver: mortal<Driver>(this.driver, dead),
+        journal: mortal(journal, dead),
+        templates,
+        controlPlane: mortal<ControlPlane>(this.control, dead),
+        clock: mortal(this.clock, dead),
+        random: world.random,
+        log: silentLog,
+        lease,
+        capacity,
+      },
       { hostId: 'host-1', roomsMax: this.options.roomsMax ?? 64, heartbeatMs: 2000, leaseMs: 15_000, leaseMarginMs: 5000, orphanGraceMs: 20_000 },
       'https://127.0.0.1:1',
     );
@@ -67,6 +102,7 @@ export class TestMachine {
   }
   /** The agent is gone without a word; the machine is as it was. */
   async crash(): Promise<void> {
+    this.#life.dead = true;
     await this.driver.close();
   }
   runner(roomId: string): RoomRunner {

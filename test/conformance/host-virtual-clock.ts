@@ -18,12 +18,17 @@ export class VirtualClock implements Clock {
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason as Error);
-      const timer: Timer = { at: this.#time + Math.max(0, ms), fire: resolve };
-      this.#timers.add(timer);
-      signal?.addEventListener('abort', () => {
+      const forget = () => {
         this.#timers.delete(timer);
-        reject(signal.reason as Error);
-      }, { once: true });
+        reject(signal?.reason as Error);
+      };
+      const fire = () => {
+        signal?.removeEventListener('abort', forget);
+        resolve();
+      };
+      const timer: Timer = { at: this.#time + Math.max(0, ms), fire };
+      this.#timers.add(timer);
+      signal?.addEventListener('abort', forget, { once: true });
     });
   }
   /** Lets time pass, timer by timer. */

@@ -40,6 +40,8 @@ export class RoomRunner {
   /** Aborted to end what is being done now: a start that nobody wants any more, a seal that may not go on. */
   #current = new AbortController();
   #recoveries = 0;
+  /** Why the VM was ended past the queue: what then fails in the queue fails because of that. */
+  #killedFor: string | null = null;
 
   constructor(
     readonly roomId: string,
@@ -112,7 +114,9 @@ export class RoomRunner {
   async kill(reason: string): Promise<void> {
     const record = this.record;
     if (!record || !this.live) return;
+    this.#killedFor = reason;
     this.#current.abort(new Problem('host.fenced'));
+    this.release();
     await this.world.driver.stop(record);
     await this.#enqueue(async () => {
       if (this.live && this.record) await this.#gone(this.record.incarnation, { operationId: reason, reason, discard: false });
@@ -186,6 +190,7 @@ export class RoomRunner {
       const report = this.#runningReport(spec.incarnation, result, clock.monotonic() - startedAt);
       this.#hold(result.started, spec.keys);
       this.#recoveries = 0;
+      this.#killedFor = null;
       await this.#note({ phase: 'running', level: result.level.level, ran: true, running: report, sequence: report.sequence });
       if (result.level.level === 'memory' && order.image) this.#pruneSoon(order.image);
       return report;
@@ -289,7 +294,7 @@ export class RoomRunner {
   }
   /** The VM is not to be saved: makes sure that it is gone, and says why. */
   async #over(reason: string): Promise<void> {
-    await this.#stopVm(reason).catch((err: unknown) => this.world.log.error({ err, roomId: this.roomId }, 'a VM that should be over could not be ended'));
+    await this.#stopVm(this.#killedFor ?? reason).catch((err: unknown) => this.world.log.error({ err, roomId: this.roomId }, 'a VM that should be over could not be ended'));
     this.world.changed();
   }
 
