@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a template's files of its folder: build-rootfs.sh --template DIR --out DIR --cache DIR
-#   vmlinuz, initrd.img, disk.ext4 as of build-base.sh; rootfs.erofs; build.json, which says what they were made of
+#   vmlinuz, initrd.img, guest-agent, disk.ext4 as of build-base.sh; rootfs.erofs; build.json, which says what they were made of
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/build/cache.sh"
@@ -91,13 +91,13 @@ cached "$rootfs" make_rootfs
 
 # ---- the result
 
-for file in vmlinuz initrd.img disk.ext4; do
+for file in vmlinuz initrd.img guest-agent disk.ext4; do
   place "$base/$file" "$out/$file"
 done
 place "$rootfs" "$out/rootfs.erofs"
 settings record \
   "kernelVersion=$(cat "$base/kernel")" "guestAgent=$("$base/guest-agent" | awk '{ print $4 }' | tr -d ,)" "nodeVersion=$("$guest_node" --version)" \
-  "packages@lines=$base/packages" "vmlinuz@file=$out/vmlinuz" "initrd.img@file=$out/initrd.img" \
+  "packages@lines=$base/packages" "guest-agent@file=$out/guest-agent" "vmlinuz@file=$out/vmlinuz" "initrd.img@file=$out/initrd.img" \
   "rootfs.erofs@file=$out/rootfs.erofs" "disk.ext4@file=$out/disk.ext4" >"$base/build.json"
 place "$base/build.json" "$out/build.json"
 say "template: $(du -h --apparent-size "$out/rootfs.erofs" | cut -f1) root file system in $out"

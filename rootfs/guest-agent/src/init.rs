@@ -12,6 +12,7 @@ const BEFORE_ANY_CLAIM_NS: u64 = 1_704_067_200_000_000_000;
 
 /// Does not return.
 pub fn run() -> ! {
+    eprintln!("alcove: init");
     if let Err(error) = prepare() {
         eprintln!("init: {}", error);
         sys::end_machine();

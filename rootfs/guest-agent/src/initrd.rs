@@ -15,6 +15,8 @@ const DISKS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Does not return: the room's PID 1 takes over, or the machine ends.
 pub fn run() -> ! {
+    // A host that watches the console sees that the kernel is past the point where an emulated boot may hang.
+    eprintln!("alcove: initrd");
     if let Err(error) = enter_room() {
         eprintln!("initrd: {}", error);
     }

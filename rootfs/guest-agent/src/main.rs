@@ -24,6 +24,7 @@ mod stream;
 mod supervisor;
 mod sys;
 mod template;
+mod tsc;
 mod users;
 mod write;
 
@@ -34,10 +35,13 @@ mod tests;
 pub const VERSION: &str = "1.0.0";
 
 fn main() {
-    let role = std::env::args().next().unwrap_or_default();
-    match role.as_str() {
-        "/init" => initrd::run(),
-        "alcove-init" => init::run(),
+    let words: Vec<String> = std::env::args().collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["/init", ..] => initrd::run(),
+        ["alcove-init", ..] => init::run(),
+        // On the host: the figure for the boot parameter tsc_early_khz.
+        [_, "tsc-khz"] => println!("{}", tsc::kilohertz()),
         _ => println!("alcove guest agent {}, protocol {}", VERSION, frames::VERSION),
     }
 }

@@ -13,12 +13,13 @@ use std::time::Duration;
 
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+const MAX_ANSWER: u64 = 16 * 1024;
 
 pub fn serve(stream: &Stream, fields: &Fields, room: &Room) -> Outcome<()> {
     fields.only(&["svc"])?;
     let has_agent = !room.template.start.is_empty();
     if has_agent && room.template.clone_safe {
-        while !is_healthy(room.template.port) {
+        while !is_idle(room.template.port) {
             stream.pause(ASK_AGAIN)?;
         }
     }
@@ -35,19 +36,24 @@ pub fn serve(stream: &Stream, fields: &Fields, room: &Room) -> Outcome<()> {
     ])
 }
 
-/// Whether `GET /ping` of the agent is answered with 200.
-fn is_healthy(port: u16) -> bool {
-    let ask = || -> std::io::Result<[u8; 12]> {
+/// Whether `GET /ping` of the agent is answered with 200, and not with `HealthyBusy`: a template of a busy agent would be busy
+/// in every room.
+fn is_idle(port: u16) -> bool {
+    let ask = || -> std::io::Result<Vec<u8>> {
         let mut socket = TcpStream::connect(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
         socket.set_read_timeout(Some(ANSWER_WITHIN))?;
         socket.write_all(b"GET /ping HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-        let mut status = [0; 12];
-        socket.read_exact(&mut status)?;
-        // To the end, so that the agent sees an orderly close.
-        std::io::copy(&mut socket.take(65_536), &mut std::io::sink())?;
-        Ok(status)
+        let mut answer = Vec::new();
+        socket.take(MAX_ANSWER).read_to_end(&mut answer)?;
+        Ok(answer)
     };
-    matches!(ask(), Ok(status) if status.starts_with(b"HTTP/1.") && status.ends_with(b" 200"))
+    match ask() {
+        Ok(answer) => {
+            let text = String::from_utf8_lossy(&answer);
+            text.starts_with("HTTP/1.") && text.get(8..12) == Some(" 200") && !text.contains("HealthyBusy")
+        }
+        Err(_) => false,
+    }
 }
 
 fn warm(room: &Room, command: &str) -> Outcome<()> {

@@ -1,5 +1,7 @@
-import { createServer } from 'node:http'
-createServer((request, response) => {
-  response.setHeader('content-type', 'application/json')
-  response.end(JSON.stringify(request.url === '/ping' ? { status: 'Healthy' } : { reply: 'hello' }))
-}).listen(8080, '0.0.0.0')
+import { useFreshRandomness } from './fresh-randomness.ts';
+import { startServer } from './server.ts';
+import { warmUp } from './warm-up.ts';
+
+// Before anything else can draw: whatever is drawn now would be the same in every room of the template.
+useFreshRandomness();
+await startServer({ host: '0.0.0.0', port: 8080 }, warmUp);
