@@ -18,8 +18,8 @@ export function openDb(options: Partial<DbOptions> = {}): Db {
 }
 
 /** Runs SQL as the owner, whom row-level security does not bind. */
-export async function asOwner<T extends object>(sql: string, values: unknown[] = []): Promise<T[]> {
-  const client = new Client({ connectionString: ownerUrl() });
+export async function asOwner<T extends object>(sql: string, values: unknown[] = [], url: string = ownerUrl()): Promise<T[]> {
+  const client = new Client({ connectionString: url });
   await client.connect();
   try {
     return (await client.query(sql, values)).rows as T[];

@@ -1,16 +1,21 @@
 import { Db, DbUnavailable, isUniqueViolation } from '@alcove/db';
 import { freePort } from '../../../apps/cli/src/embedded-postgres';
-import { asOwner, newTenant, openDb } from './database';
+import { asOwner, newTenant, openDb, type OwnDatabase, ownDatabase } from './database';
 
+let database: OwnDatabase;
 let db: Db;
 let tenantId: string;
 const user = (id: string) => ({ tenantId, id, state: 'active', createdAt: new Date(0), stateSince: new Date(0) });
 
 beforeAll(async () => {
-  db = openDb();
+  database = await ownDatabase();
+  db = openDb({ url: database.url });
   tenantId = await newTenant(db);
 });
-afterAll(() => db.close());
+afterAll(async () => {
+  await db.close();
+  await database.remove();
+});
 
 it('runs a lost race again until it is won', async () => {
   await db.withTenant(tenantId, (tx) => tx.appUser.create({ data: user('counter') }));
@@ -71,7 +76,7 @@ it('says so when the connection is lost while committing', async () => {
 
 it('survives the loss of idle connections', async () => {
   await db.ping();
-  await asOwner("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'alcove'");
+  await asOwner("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'alcove' and datname = current_database()", [], database.ownerUrl);
   await expect(db.withTenant(tenantId, (tx) => tx.appUser.count())).resolves.toBeGreaterThanOrEqual(0);
 });
 

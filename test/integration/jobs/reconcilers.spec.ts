@@ -1,7 +1,7 @@
 import { silentLog, systemClock } from '@alcove/base';
 import { AdvisoryLocks } from '@alcove/db';
 import { jobsReconcilers, MemoryOutbox, MemoryQueue, MemorySagaStore, OutboxDispatcher, type Outbox, type Reconciler, ReconcilerDriver, SagaRunner, type SagaStore } from '@alcove/jobs';
-import { appUrl, asOwner, testClock, until } from '../db/database';
+import { asOwner, type OwnDatabase, ownDatabase, testClock, until } from '../db/database';
 import { emptyStage, leaseMs, paintSaga } from './saga-world';
 
 const counted = (run: () => Promise<void> = async () => undefined): Reconciler & { runs: number } => {
@@ -19,10 +19,11 @@ const counted = (run: () => Promise<void> = async () => undefined): Reconciler &
 };
 
 describe('the reconciler driver', () => {
+  let database: OwnDatabase;
   let drivers: ReconcilerDriver[];
   let locks: AdvisoryLocks[];
   const newDriver = (...reconcilers: Reconciler[]): ReconcilerDriver => {
-    const own = new AdvisoryLocks(appUrl());
+    const own = new AdvisoryLocks(database.url);
     const driver = new ReconcilerDriver({ clock: systemClock, log: silentLog, locks: own });
     driver.register(...reconcilers);
     locks.push(own);
@@ -30,6 +31,10 @@ describe('the reconciler driver', () => {
     return driver;
   };
 
+  beforeAll(async () => {
+    database = await ownDatabase();
+  });
+  afterAll(() => database.remove());
   beforeEach(() => {
     drivers = [];
     locks = [];
@@ -72,13 +77,13 @@ describe('the reconciler driver', () => {
     const fine = counted();
     newDriver(failing, fine).start();
     await until(() => failing.runs > 2);
-    await asOwner("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'alcove-locks'");
+    await asOwner("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'alcove-locks' and datname = current_database()", [], database.ownerUrl);
     const before = fine.runs;
     await until(() => fine.runs > before + 2);
   });
 
   it('frees a lock when its holder dies', async () => {
-    const [holder, next] = [new AdvisoryLocks(appUrl()), new AdvisoryLocks(appUrl())];
+    const [holder, next] = [new AdvisoryLocks(database.url), new AdvisoryLocks(database.url)];
     locks.push(holder, next);
     void holder.withAdvisoryLock('orphan', () => new Promise<void>(() => undefined));
     await until(async () => !(await next.withAdvisoryLock('orphan', async () => 1)).ran);
