@@ -15,7 +15,8 @@ const readyTimeoutMs = 90_000;
 const probeMs = 50;
 /** A process that ended this often before it was ready will not become ready by waiting. */
 const hopelessRestarts = 6;
-const upkeepMs = 30_000;
+const lookMs = 500;
+const roundsPerLogCheck = 60;
 const stopMs = 15_000;
 const databaseStopMs = 30_000;
 
@@ -61,14 +62,14 @@ export class Supervisor {
 
   /** Keeps logs bounded and readiness current until stop(). */
   async keepUp(): Promise<void> {
-    for (;;) {
+    for (let round = 0; ; round++) {
       try {
-        await this.clock.sleep(upkeepMs, this.#halt.signal);
+        await this.clock.sleep(lookMs, this.#halt.signal);
       } catch {
         return;
       }
       for (const [name, service] of this.#services) {
-        await service.boundLog();
+        if (round % roundsPerLogCheck === 0) await service.boundLog();
         if (service.status.state === 'starting' && (await this.#answers(name))) service.markReady();
       }
     }
