@@ -6,7 +6,7 @@ import { Readable } from 'node:stream';
 import { silentLog, systemClock } from '@alcove/base';
 import type { ExecRequest } from '@alcove/contracts';
 import { openGuestSession, type GuestSession } from '@alcove/runtime';
-import { BareGuest } from '../../libs/testing/src/bare-guest';
+import { BareGuest } from '@alcove/testing';
 import { environment } from '../test.config';
 
 /**

@@ -17,7 +17,7 @@ export class Outbox {
   #controlBytes = 0;
   readonly #sources = new Set<Source>();
   #blocked = false;
-  #pumping = false;
+  #scheduled = false;
   #closed = false;
 
   /** onOverflow: the guest makes us answer without reading the answers. */
@@ -34,18 +34,17 @@ export class Outbox {
     this.#control.push(frame);
     this.#controlBytes += frame.length;
     if (this.#controlBytes > limits.channel.controlBytes) {
-      // Not from within whoever is sending: it would find its stream failed before it has it.
       queueMicrotask(this.onOverflow);
       return;
     }
-    this.#pump();
+    this.#schedule();
   }
 
   /** Says that the source has something to send. */
   wake(source: Source): void {
     if (this.#closed) return;
     this.#sources.add(source);
-    this.#pump();
+    this.#schedule();
   }
 
   forget(source: Source): void {
@@ -70,22 +69,28 @@ export class Outbox {
 
   readonly #onDrain = (): void => {
     this.#blocked = false;
-    this.#pump();
+    this.#schedule();
   };
 
   #write(bytes: Buffer): void {
     if (!this.channel.write(bytes)) this.#blocked = true;
   }
 
+  /** Nothing is written, and nobody is called back, from within whoever is sending; what is sent in one go goes out together. */
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      this.#pump();
+    });
+  }
+
   #pump(): void {
-    // Sending calls writers back, and they send more: the loop below sees it.
-    if (this.#pumping) return;
-    this.#pumping = true;
     while (!this.#blocked && !this.#closed && (this.#control.length > 0 || this.#sources.size > 0)) {
       if (this.#control.length > 0) this.#sendControl();
       else this.#sendData();
     }
-    this.#pumping = false;
   }
 
   #sendControl(): void {
