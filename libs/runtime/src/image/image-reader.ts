@@ -32,11 +32,15 @@ export async function* readImage(path: string, wanted: ImageRef, key: Secret<Buf
     onBytes?.(await readAt(file, 0, start.bytes));
     opener = new StreamOpener(key, start.prologue, start.preamble);
     const totals: ImageTotals = { stateBytes: 0, pages: 0, zeroPages: 0 };
+    let ended = false;
     for await (const content of mapAhead(openedChunks(file, start.bytes, size, opener, onBytes), decompressAhead, decompress)) {
       const part = decodeChunk(content);
+      if (ended) throw new Problem('image.corrupt', { detail: 'there is something after its end' });
       count(part, totals, start);
-      if (part.kind !== 'end') yield part;
+      if (part.kind === 'end') ended = true;
+      else yield part;
     }
+    if (!ended) throw new Problem('image.corrupt', { detail: 'its end is missing' });
   } catch (error) {
     throw isProblem(error, 'vault.corrupt') ? new Problem('image.corrupt', { detail: error.detail ?? 'it does not open', cause: error }) : error;
   } finally {
@@ -46,11 +50,11 @@ export async function* readImage(path: string, wanted: ImageRef, key: Secret<Buf
 }
 
 /** Reads only what needs no key. Problems as readImage. */
-export async function readImageStart(path: string): Promise<ImageStart> {
+export async function readImageStart(path: string): Promise<ImageStart & { fileBytes: number }> {
   const file = await openImage(path);
   try {
     const { size } = await file.stat();
-    return await readStart(file, size);
+    return { ...(await readStart(file, size)), fileBytes: size };
   } finally {
     await file.close();
   }

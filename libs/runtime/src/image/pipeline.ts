@@ -41,7 +41,6 @@ export class ReadAhead<T> implements AsyncIterable<T> {
   async #read(): Promise<void> {
     try {
       for await (const item of this.#source) {
-        if (this.#state === 'cancelled') return;
         this.#items.push(item);
         this.#held += this.#sizeOf(item);
         this.#wakeConsumer();
@@ -50,6 +49,7 @@ export class ReadAhead<T> implements AsyncIterable<T> {
             this.#wakeReader = resolve;
           });
         }
+        if (this.#state !== 'reading') return;
       }
     } catch (error) {
       this.#failure = error;
@@ -77,8 +77,15 @@ export class ReadAhead<T> implements AsyncIterable<T> {
       }
       if (this.#failure !== undefined) throw this.#failure;
     } finally {
-      this.#state = 'cancelled';
-      this.#wakeReader();
+      void this.cancel();
     }
+  }
+
+  /** Stops reading; resolves when the source is closed. What was read is forgotten. */
+  cancel(): Promise<void> {
+    if (this.#state === 'reading') this.#state = 'cancelled';
+    this.#items.length = 0;
+    this.#wakeReader();
+    return this.drained;
   }
 }

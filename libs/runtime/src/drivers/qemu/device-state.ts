@@ -38,8 +38,8 @@ export class DeviceStatePipe {
     try {
       const received = collect(socket);
       received.catch(() => undefined);
-      // The command's name is history: it saves all devices and no memory, in every build of QEMU.
-      await monitor.execute('xen-save-devices-state', { filename: runFiles.deviceState, live: true });
+      // The command's name is history: it saves all devices and no memory, in every build of QEMU. `live` would also hand over the disk.
+      await monitor.execute('xen-save-devices-state', { filename: runFiles.deviceState, live: false });
       return await received;
     } finally {
       socket.destroy();

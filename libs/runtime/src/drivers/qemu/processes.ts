@@ -61,6 +61,12 @@ $secret
 END
 unset secret; ulimit -c 0; exec "$@"`;
 
+const plainEnvironment = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
+
+function secretLine(secret: Secret<Buffer> | undefined): string {
+  return `${secret?.expose().toString('base64') ?? ''}\n`;
+}
+
 /**
  * Starts a program in a session of its own, so that it outlives this process. Problem `engine.missing` when the program is not there, `engine.failed` when it
  * cannot be started.
@@ -73,7 +79,7 @@ export async function spawnDetached(order: SpawnOrder): Promise<Spawned> {
   const child = spawn('/bin/sh', ['-c', wrapper, 'sh', order.program, ...order.args], {
     cwd: order.folder,
     detached: true,
-    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' },
+    env: plainEnvironment,
     stdio,
     ...identities,
   });
@@ -85,11 +91,30 @@ export async function spawnDetached(order: SpawnOrder): Promise<Spawned> {
     child.once('spawn', resolve);
     child.once('error', (error) => reject(new Problem('engine.failed', { detail: 'the virtual machine cannot be started', cause: error })));
   });
-  secret.end(`${order.secret?.expose().toString('base64') ?? ''}\n`);
+  secret.end(secretLine(order.secret));
   child.unref();
   // A child that ended at once has no identity any more; it is then "gone" from the first look.
   const identity = (await identify(child.pid as number)) ?? { pid: child.pid as number, startTime: 'ended', bootId: await bootId() };
   return { identity, child, state };
+}
+
+/** Runs a program to its end and hands it a secret as spawnDetached does. Its output is kept, bounded, for a diagnosis. */
+export async function runWithSecret(program: string, args: readonly string[], secret: Secret<Buffer>): Promise<{ code: number; output: string }> {
+  const child = spawn('/bin/sh', ['-c', wrapper, 'sh', program, ...args], { env: plainEnvironment, stdio: ['ignore', 'pipe', 'pipe', 'pipe'] });
+  const pipe = child.stdio[inherited.secret] as Socket;
+  pipe.on('error', () => undefined);
+  pipe.end(secretLine(secret));
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.on('data', (part: Buffer) => {
+      output = (output + part.toString('utf8')).slice(-4096);
+    });
+  }
+  const code = await new Promise<number>((resolve, reject) => {
+    child.once('close', (status) => resolve(status ?? 1));
+    child.once('error', reject);
+  });
+  return { code, output };
 }
 
 /** The identity of a process that runs now, or undefined. A zombie does not run. */

@@ -1,0 +1,39 @@
+import type { Clock, Log } from '@alcove/base';
+import type { RoomKey, Started } from '../../driver';
+import type { Vmm } from './vmm';
+
+const ioRetryMs = 2_000;
+
+/** One VM that this host agent has started or recovered. */
+export class RunningVm {
+  readonly room: RoomKey;
+  readonly vmm: Vmm;
+  readonly uid: number | null;
+  readonly started: Started;
+  /** Set before the VMM is ended on purpose: its end is then nobody's surprise. */
+  expected = false;
+
+  constructor(parts: { room: RoomKey; vmm: Vmm; uid: number | null; started: Started }) {
+    this.room = { roomId: parts.room.roomId, incarnation: parts.room.incarnation };
+    this.vmm = parts.vmm;
+    this.uid = parts.uid;
+    this.started = parts.started;
+  }
+
+  /**
+   * When the host's disk is full, QEMU stops the guest at its next write rather than tell it of an error. It is let go on every few seconds, until there is space
+   * again. Other rooms notice nothing.
+   */
+  continueAfterFullDisk(clock: Clock, log: Log): void {
+    let waiting = false;
+    this.vmm.monitor.onEvent(({ event, data }) => {
+      if (event !== 'BLOCK_IO_ERROR' || data.action !== 'stop' || waiting) return;
+      waiting = true;
+      log.warn({ ...this.room, reason: data.reason }, 'a guest was stopped because the host could not write its disk');
+      void clock.sleep(ioRetryMs).then(async () => {
+        waiting = false;
+        if (!this.expected) await this.vmm.resume().catch(() => undefined);
+      });
+    });
+  }
+}
