@@ -4,3 +4,10 @@ export { createFakeDriver, FakeDriver, type FakeDriverOptions } from './drivers/
 export type { Fault, FaultChance, FaultSources } from './drivers/fake/faults';
 export { FakeWorld } from './drivers/fake/world';
 export { openGuestSession, type GuestSessionOptions } from './guest-channel/session';
+export type { QemuDriverOptions } from './drivers/qemu/context';
+export type { QemuEngine } from './drivers/qemu/engine';
+export type { MemoryFigures } from './drivers/qemu/pages';
+export { probeMachine, requireEngine, type Probed, type ProbeOrder } from './drivers/qemu/probe';
+export { createQemuDriver, type QemuDriver } from './drivers/qemu/qemu.driver';
+export { buildTemplate, type BuildTemplateOrder, type BuiltTemplate } from './template/build-template';
+export { TemplateStore } from './template/template-store';
