@@ -1,7 +1,7 @@
 import { request } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { newId } from '@alcove/base';
-import type { GoneReport, Heartbeat, HeartbeatAnswer, HostDescription, IncarnationState, RunningReport, SealedReport, TlsIdentity } from '@alcove/contracts';
+import type { GoneReport, Heartbeat, HeartbeatAnswer, HostDescription, HostState, IncarnationState, RunningReport, SealedReport, TlsIdentity } from '@alcove/contracts';
 import { Problem } from '@alcove/contracts';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 
@@ -29,14 +29,15 @@ export class StubHost {
     readonly id: string,
     readonly tls: TlsIdentity,
   ) {
-    this.#server = fastify({ https: { ca: tls.ca, cert: tls.cert, key: tls.key.expose(), requestCert: true, rejectUnauthorized: true } });
+    this.#server = fastify({ bodyLimit: 1 << 30, https: { ca: tls.ca, cert: tls.cert, key: tls.key.expose(), requestCert: true, rejectUnauthorized: true } });
     this.#server.removeContentTypeParser(['application/json', 'text/plain']);
     this.#server.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
     this.#server.setErrorHandler(async (error, _request, reply) => {
       const problem = error instanceof Problem ? error : new Problem('internal', { cause: error });
       return reply.code(problem.status).type('application/problem+json').serializer(JSON.stringify).send(problem.toBody());
     });
-    this.#server.put('/rooms/:roomId/incarnations/:n/:verb', async (asked: FastifyRequest<{ Params: RoomParams & { verb: string } }>) => this.#obey(asked.params.roomId, Number(asked.params.n), asked.params.verb, await jsonOf(asked)));
+    this.#server.get('/state', async (): Promise<HostState> => ({ hostId: this.id, bootId: 'stub', fenced: false, description: this.description(), capacity: this.beat().capacity, incarnations: [...this.#incarnations.values()] }));
+    this.#server.put('/rooms/:roomId/incarnations/:n/:verb(^running|sealed|gone$)', async (asked: FastifyRequest<{ Params: RoomParams & { verb: string } }>) => this.#obey(asked.params.roomId, Number(asked.params.n), asked.params.verb, await jsonOf(asked)));
     this.#server.route({ method: ['GET', 'POST', 'PUT', 'DELETE'], url: '/rooms/:roomId/incarnations/:n/*', handler: async (asked: FastifyRequest<{ Params: RoomParams }>, reply) => this.#inRoom(asked, reply) });
   }
 
