@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { access, cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { ApiClient, ApiProblem } from '../../apps/cli/src/api-client';
+import { ApiClient, ApiProblem, serverSentEvents } from '../../apps/cli/src/api-client';
 import { testConfig } from './e2e.config';
 
 const root = resolve(__dirname, '../..');
@@ -141,7 +141,6 @@ export interface ExecResult {
 
 /** Runs a command in the room to its end. */
 export async function exec(platform: Platform, roomId: string, command: string | string[], more: Record<string, unknown> = {}): Promise<ExecResult> {
-  const { serverSentEvents } = await import('../../apps/cli/src/api-client');
   const answer = await platform.client.call('POST', `/v1/rooms/${roomId}/exec`, { json: { command, ...more }, headers: { accept: 'text/event-stream' } });
   const result: ExecResult = { stdout: '', stderr: '', exitCode: null, truncated: false, timedOut: false };
   const text = (data: unknown) => Buffer.from(String(data), 'base64').toString('utf8');
