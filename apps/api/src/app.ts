@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -75,8 +75,14 @@ export async function createApi(config: ApiConfig, parts: ApiParts = {}): Promis
   await app.init();
   const internal = internalListener(config.tls, app.get(FleetService), metrics, log);
   const close = async (): Promise<void> => {
+    const server = app.getHttpServer() as Server;
+    server.close();
     await calls.close();
-    await internal.close();
+    // Whoever still reads an answer, however slowly, has had its time.
+    server.closeAllConnections();
+    const closing = internal.close();
+    internal.server.closeAllConnections();
+    await closing;
     await app.close();
   };
   const listen = async (): Promise<{ api: AddressInfo; internal: AddressInfo }> => {

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createLog, Secret, silentLog } from '@alcove/base';
+import { Secret, silentLog } from '@alcove/base';
 import type { NewApiKey, Tenant, TlsIdentity } from '@alcove/contracts';
 import { createRootKeyFile } from '@alcove/vault';
 import { createApi, type Api } from '../../../apps/api/src/app';
@@ -66,7 +66,7 @@ export async function startRig(identities: { folder: string; of(name: string): T
     logLevel: 'silent',
     ...options.config,
   };
-  const api = await createApi(config, { log: process.env['DEBUG_API'] ? createLog('t','debug') : silentLog });
+  const api = await createApi(config, { log: silentLog });
   const addresses = await api.listen();
   const url = `http://127.0.0.1:${addresses.api.port}`;
   const call: Rig['call'] = (method, path, { key = null, json, body, headers = {}, signal } = {}) =>

@@ -66,6 +66,10 @@ class BoundedBody extends Transform {
     if (this.#length > this.limit) done(tooLarge(this.limit));
     else done(null, chunk);
   }
+  override _flush(done: TransformCallback): void {
+    this.#watch.stop();
+    done();
+  }
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     this.#watch.stop();
     done(error);
