@@ -132,7 +132,7 @@ fn parse_entry(bytes: &[u8]) -> Result<((String, Vec<u8>), &[u8]), BadFields> {
         return bad("bad length of a name");
     }
     let name = match bytes.get(1..1 + name_length) {
-        Some(name) if name.iter().all(|byte| byte.is_ascii_alphabetic()) => name,
+        Some(name) if name[0].is_ascii_alphabetic() && name.iter().all(|byte| byte.is_ascii_alphanumeric()) => name,
         _ => return bad("bad name"),
     };
     let rest = &bytes[1 + name_length..];

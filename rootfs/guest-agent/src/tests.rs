@@ -286,6 +286,8 @@ fn malformed_fields_are_refused() {
     assert!(bad(Fields::parse(&[0, 0, 0, 0, 0])));
     assert!(bad(Fields::parse(&[33; 60])));
     assert!(bad(Fields::parse(&encode(&[("na me", b"")]))));
+    assert!(bad(Fields::parse(&encode(&[("1name", b"")]))));
+    assert!(!bad(Fields::parse(&encode(&[("name1", b"")]))));
     assert!(bad(Fields::parse(&[1, b'a', 0xFF, 0xFF, 0xFF, 0xFF])));
     assert!(bad(Fields::parse(&vec![0; MAX_BYTES + 1])));
     let mut many = Vec::new();
