@@ -73,13 +73,13 @@ export class Db {
    * Runs fn in one transaction that sees only this tenant's rows. fn may run again after a lost race or a lost connection, so it must have no effects but
    * through tx (or say retry: false). Throws what fn throws, after a rollback; DbUnavailable when the database cannot be reached.
    */
-  withTenant<T>(tenantId: string, fn: (tx: Tx) => Promise<T>, options: TxOptions = {}): Promise<T> {
+  async withTenant<T>(tenantId: string, fn: (tx: Tx) => Promise<T>, options: TxOptions = {}): Promise<T> {
     assert(uuid.test(tenantId), 'a tenant id is a UUID');
     return this.#run((tx) => tx.$executeRaw`select set_config('app.tenant_id', ${tenantId}, true)`, fn, options);
   }
 
   /** Like withTenant, but sees and writes the rows of every tenant. The reason is set as app.system_reason, for the server's log and for readers. */
-  asSystem<T>(reason: SystemReason, fn: (tx: Tx) => Promise<T>, options: TxOptions = {}): Promise<T> {
+  async asSystem<T>(reason: SystemReason, fn: (tx: Tx) => Promise<T>, options: TxOptions = {}): Promise<T> {
     assert(systemReasons.includes(reason), 'an unknown reason');
     return this.#run((tx) => tx.$executeRaw`select set_config('app.system', 'on', true), set_config('app.system_reason', ${reason}, true)`, fn, options);
   }

@@ -107,12 +107,12 @@ describe('withTenant', () => {
 
   it('refuses a transaction inside a transaction, and a tenant id that is none', async () => {
     await expect(db.withTenant(a, () => db.withTenant(a, async () => 1))).rejects.toThrow('inside');
-    expect(() => db.withTenant("' or true --", async () => 1)).toThrow('UUID');
+    await expect(db.withTenant("' or true --", async () => 1)).rejects.toThrow('UUID');
   });
 
   it('lets asSystem see every tenant, for a named reason only', async () => {
     const seen = await db.asSystem('test', (tx) => tx.appUser.findMany({ where: { tenantId: { in: [a, b] } }, orderBy: { id: 'asc' } }));
     expect(seen.map((row) => row.id)).toEqual(['ann', 'bob']);
-    expect(() => db.asSystem('because' as 'test', async () => 1)).toThrow('unknown reason');
+    await expect(db.asSystem('because' as 'test', async () => 1)).rejects.toThrow('unknown reason');
   });
 });
