@@ -22,6 +22,7 @@ module.exports = {
     { ...base, displayName: 'unit', testMatch: ['<rootDir>/{apps,libs}/**/*.spec.ts', '<rootDir>/test/{tidy,sim,bench}/**/*.spec.ts'] },
     { ...base, ...withPostgres, displayName: 'postgres', testMatch: ['<rootDir>/test/integration/**/*.spec.ts'] },
     { ...base, displayName: 'conformance', testMatch: ['<rootDir>/test/conformance/**/*.spec.ts'] },
+    { ...base, displayName: 'kvm', testMatch: ['<rootDir>/test/kvm/**/*.spec.ts'] },
     { ...base, ...withPostgres, displayName: 'rooms', testMatch: ['<rootDir>/test/{e2e,chaos,security}/**/*.spec.ts'] },
   ],
 };

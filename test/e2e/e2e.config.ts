@@ -1,5 +1,5 @@
-import { homedir, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { tmpdir } from 'node:os';
+import { environment } from '../test.config';
 
 /** What the suites with real rooms take from the environment. */
 export interface TestConfig {
@@ -15,6 +15,5 @@ export interface TestConfig {
 
 export function testConfig(): TestConfig {
   const inherited = Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined && !entry[0].startsWith('TEST_DB'));
-  const home = process.env['ALCOVE_HOME'] ?? (process.getuid?.() === 0 ? '/var/lib/alcove' : join(homedir(), '.local/share/alcove'));
-  return { home, temporary: process.env['ALCOVE_TEST_HOMES'] ?? tmpdir(), environment: Object.fromEntries(inherited), all: process.env['ALCOVE_TEST_ALL'] === '1' };
+  return { home: environment.homeFolder, temporary: process.env['ALCOVE_TEST_HOMES'] ?? tmpdir(), environment: Object.fromEntries(inherited), all: process.env['ALCOVE_TEST_ALL'] === '1' };
 }
