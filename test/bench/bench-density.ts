@@ -34,7 +34,7 @@ export async function benchDensity(client: ApiClient, platform: Platform, option
   const vmm = whole.map((value, index) => value - (guest[index] ?? 0));
   options.say('putting them to sleep');
   for (const room of made) await room.hibernate();
-  const processes = (await virtualMachines(platform.hostsDir)).filter(({ roomId }) => ids.has(roomId)).length;
+  const processes = (await virtualMachines(platform.hostDir)).filter(({ roomId }) => ids.has(roomId)).length;
   const disk: number[] = [];
   for (const room of made) disk.push(await diskMiB(platform, room.id));
   await Promise.all(made.map((room) => room.destroy()));
@@ -65,7 +65,7 @@ async function guestPrivateMiB(platform: Platform, ids: Set<string>): Promise<nu
 
 /** All that a VM process shares with nobody, swapped pages too (proc(5), smaps_rollup). */
 async function privateMiB(platform: Platform, ids: Set<string>): Promise<number[]> {
-  const machines = (await virtualMachines(platform.hostsDir)).filter(({ roomId }) => ids.has(roomId));
+  const machines = (await virtualMachines(platform.hostDir)).filter(({ roomId }) => ids.has(roomId));
   return Promise.all(
     machines.map(async ({ pid }) => {
       const text = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8');
@@ -78,7 +78,7 @@ async function privateMiB(platform: Platform, ids: Set<string>): Promise<number[
 /** What every file and folder that is named after the room takes on the disk. */
 async function diskMiB(platform: Platform, roomId: string): Promise<number> {
   let kib = 0;
-  for (const folder of [platform.storeDir, platform.hostsDir]) {
+  for (const folder of [platform.storeDir, platform.hostDir]) {
     const names = await readdir(folder, { recursive: true });
     const own = names.filter((name) => name.split('/').at(-1)?.includes(roomId));
     const outermost = own.filter((name) => !own.some((other) => other !== name && name.startsWith(`${other}/`)));

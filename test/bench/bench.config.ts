@@ -5,7 +5,7 @@ const Given = z.object({
   platformKey: z.string(),
   home: z.string(),
   storeDir: z.string(),
-  hostsDir: z.string(),
+  hostDir: z.string(),
   hostId: z.string(),
   hostPort: z.number(),
   tlsDir: z.string(),

@@ -2,6 +2,7 @@ import { parseArguments, type FlagTable, type ParsedArguments } from './argument
 import { lint, runTests } from './checks/run-tests';
 import { bashCompletion } from './completion';
 import type { Context } from './context';
+import { playDemo } from './demo/demo';
 import { examine } from './doctor/doctor';
 import { CliFailure, exitCodes } from './failure';
 import { bringUp } from './platform/bring-up';
@@ -9,6 +10,7 @@ import { takeDown } from './platform/down';
 import { logNames, showLogs } from './platform/logs';
 import { showStatus } from './platform/status';
 import { setUp } from './setup/setup';
+import { buildFromFolder, listTemplates } from './templates/template-commands';
 
 /** One word behind `./alcove`. */
 export interface CommandSpec {
@@ -73,6 +75,27 @@ export const commands: Record<string, CommandSpec> = {
     run: async (context, args) => {
       await showLogs(context, args.words[0], { follow: args.has('follow'), lines: args.count('lines', 50), raw: args.has('json') });
       return exitCodes.ok;
+    },
+  },
+  demo: {
+    usage: 'demo [--yes]',
+    about: 'Two users move in, talk, sleep, wake, survive a crash and move out, through the public API, with the milliseconds of each step. Exit code 1 when a claim is not so.',
+    flags: yes,
+    words: noWords,
+    run: (context, args) => playDemo(context, { yes: args.has('yes') }),
+  },
+  template: {
+    usage: 'template build DIR [--name NAME] [--yes] [--json] | template list [--json]',
+    about: 'Makes a template from a folder with alcove.template.json, or lists the templates of this machine. A new version is added beside the old ones.',
+    flags: { name: { type: 'string' }, ...yes, ...json },
+    words: { min: 1, max: 2 },
+    completions: ['build', 'list'],
+    run: (context, args) => {
+      const [action, folder] = args.words;
+      const name = args.value('name');
+      if (action === 'list' && folder === undefined) return listTemplates(context, args.has('json'));
+      if (action === 'build' && folder !== undefined) return buildFromFolder(context, folder, { ...(name !== undefined && { name }), yes: args.has('yes'), json: args.has('json') });
+      throw new CliFailure('template takes "build DIR" or "list"', { exitCode: exitCodes.usage });
     },
   },
   doctor: {

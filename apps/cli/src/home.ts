@@ -14,8 +14,8 @@ export interface HomePaths {
   postgres: string;
   /** Templates and images. */
   store: string;
-  /** One folder per host agent of this machine: journal, disks, run folders. */
-  hosts: string;
+  /** The host agent's own: journal, lease, run folders of VMs. A short name, because sockets below it have paths of at most 107 bytes. */
+  host: string;
   logs: string;
   status: string;
   developmentKey: string;
@@ -29,7 +29,7 @@ export function homePaths(home: string): HomePaths {
     tls: join(home, 'tls'),
     postgres: join(home, 'postgres'),
     store: join(home, 'store'),
-    hosts: join(home, 'hosts'),
+    host: join(home, 'host'),
     logs: join(home, 'logs'),
     status: join(home, 'status.json'),
     developmentKey: join(home, 'keys', 'development.json'),
@@ -63,7 +63,7 @@ export async function readSettingsFile(paths: HomePaths): Promise<Settings | nul
 /** Makes the home's folders, and its settings when it has none. Idempotent. */
 export async function prepareHome(paths: HomePaths): Promise<{ settings: Settings; made: boolean }> {
   // Open to other users: the database and the VMs run as users of their own. What is secret below has a mode of its own.
-  for (const folder of [paths.home, paths.store, paths.hosts, paths.logs]) await mkdir(folder, { recursive: true, mode: 0o755 });
+  for (const folder of [paths.home, paths.store, paths.host, paths.logs]) await mkdir(folder, { recursive: true, mode: 0o755 });
   for (const folder of [join(paths.home, 'keys'), paths.tls]) await mkdir(folder, { recursive: true, mode: 0o700 });
   const known = await readSettingsFile(paths);
   if (known) return { settings: known, made: false };

@@ -48,14 +48,19 @@ export class Progress {
     this.#style = styleFor(colour && out.isTTY === true);
   }
 
-  /** Runs work as one step. What it returns as a string is shown behind the duration; a failure is shown and thrown on. */
+  /** Runs work as one step, and shows its duration with what `describe` says of the result; a failure is shown and thrown on. */
   async step<T>(name: string, work: (say: (state: string) => void) => Promise<T>, describe?: (result: T) => string): Promise<T> {
     const started = performance.now();
+    const result = await this.watch(name, work);
+    this.done(name, performance.now() - started, describe?.(result) ?? '');
+    return result;
+  }
+
+  /** Shows work while it goes on, and its failure. The caller says how it ended well, with done() or same(). */
+  async watch<T>(name: string, work: (say: (state: string) => void) => Promise<T>): Promise<T> {
     this.#running(name, '');
     try {
-      const result = await work((state) => this.#running(name, state));
-      this.done(name, performance.now() - started, describe?.(result) ?? '');
-      return result;
+      return await work((state) => this.#running(name, state));
     } catch (error) {
       this.#line(`${this.#style.red('✗')} ${name}`, messageOf(error).split('\n')[0] ?? '');
       throw error;

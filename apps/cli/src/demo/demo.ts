@@ -115,7 +115,7 @@ async function sleepAndWake(play: Play): Promise<void> {
   const started = performance.now();
   const asleep = await client.hibernate(ada.id);
   stage.step('ada: hibernate', performance.now() - started, `sealed image: ${size(asleep.image?.bytes ?? 0)}, ${asleep.image?.pages ?? 0} pages`);
-  stage.claim('no process is left of her room', !(await virtualMachines(context.paths.hosts)).some(({ roomId }) => roomId === ada.id));
+  stage.claim('no process is left of her room', !(await virtualMachines(context.paths.host)).some(({ roomId }) => roomId === ada.id));
 
   stage.scene('Awake, by simply sending the next message');
   const woken = await ask(client, ada.id, 'count');
@@ -147,7 +147,7 @@ async function keepApart(play: Play): Promise<void> {
 async function crash(play: Play): Promise<void> {
   const { context, stage, client, ada } = play;
   stage.scene('A crash');
-  const machine = (await virtualMachines(context.paths.hosts)).find(({ roomId }) => roomId === ada.id);
+  const machine = (await virtualMachines(context.paths.host)).find(({ roomId }) => roomId === ada.id);
   stage.claim('her room is a process of this machine', machine !== undefined);
   process.kill(machine?.pid ?? 0, 'SIGKILL');
   stage.plain(`kill -9 ${machine?.pid}`);
@@ -170,7 +170,7 @@ async function moveOut(play: Play): Promise<void> {
     stage.step(`${room.userId}: destroy`, performance.now() - started, state);
     stage.claim(`${room.userId}'s room is gone`, state === 'room.gone' || state === 'destroyed', state);
   }
-  const left = (await virtualMachines(context.paths.hosts)).filter(({ roomId }) => roomId === play.ada.id || roomId === play.ben.id);
+  const left = (await virtualMachines(context.paths.host)).filter(({ roomId }) => roomId === play.ada.id || roomId === play.ben.id);
   stage.claim('no process is left of either', left.length === 0, `${left.length}`);
 }
 

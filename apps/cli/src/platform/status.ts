@@ -7,7 +7,7 @@ import { virtualMachines, type VirtualMachine } from './virtual-machines';
 /** Prints what runs. The exit code is 0 when everything is ready, 1 otherwise. */
 export async function showStatus(context: Context, json: boolean): Promise<number> {
   const status = await readLiveStatus(context.paths.status);
-  const machines = await virtualMachines(context.paths.hosts);
+  const machines = await virtualMachines(context.paths.host);
   if (json) context.print(JSON.stringify({ home: context.paths.home, up: status?.phase === 'ready', platform: status, virtualMachines: machines }, null, 2));
   else context.print(describe(context, status, machines));
   return status?.phase === 'ready' && status.services.every((service) => service.state === 'ready') ? exitCodes.ok : exitCodes.failed;

@@ -1,4 +1,4 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, readlink, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 
 export interface VirtualMachine {
@@ -6,21 +6,21 @@ export interface VirtualMachine {
   pid: number;
 }
 
-/** The VM processes of the rooms of this home, found by their command lines: each names its run folder, which names its room. */
-export async function virtualMachines(hostsFolder: string): Promise<VirtualMachine[]> {
+/** The VM processes of the rooms of a home, found by their working directory: each runs in its run folder, `<host folder>/run/<room>.<incarnation>`. */
+export async function virtualMachines(hostFolder: string): Promise<VirtualMachine[]> {
+  const runs = `${await realpath(hostFolder).catch(() => hostFolder)}/run/`;
   const found: VirtualMachine[] = [];
   for (const entry of await readdir('/proc')) {
     if (!/^\d+$/.test(entry)) continue;
-    const roomId = roomOf(await readFile(join('/proc', entry, 'cmdline'), 'utf8').catch(() => ''), hostsFolder);
-    if (roomId) found.push({ roomId, pid: Number(entry) });
+    const roomId = roomOf(await readlink(join('/proc', entry, 'cwd')).catch(() => ''), runs);
+    const isQemu = roomId !== null && /^qemu-system/.test(await readFile(join('/proc', entry, 'comm'), 'utf8').catch(() => ''));
+    if (isQemu) found.push({ roomId, pid: Number(entry) });
   }
   return found;
 }
 
-/** The room that a QEMU of this home runs, or null for any other command line (arguments separated by NUL). */
-export function roomOf(commandLine: string, hostsFolder: string): string | null {
-  const program = commandLine.split('\0')[0] ?? '';
-  if (!/(^|\/)qemu-system-[a-z0-9_]+$/.test(program)) return null;
-  const at = commandLine.indexOf(`${hostsFolder}/`);
-  return at < 0 ? null : (/room_[0-9a-f]{20}/.exec(commandLine.slice(at))?.[0] ?? null);
+/** The room whose run folder this is, or null. */
+export function roomOf(folder: string, runs: string): string | null {
+  if (!folder.startsWith(runs)) return null;
+  return /^(room_[0-9a-f]{20})\.\d+(?: \(deleted\))?$/.exec(folder.slice(runs.length))?.[1] ?? null;
 }

@@ -6,6 +6,7 @@ import { installPostgres, serviceAccount } from '../embedded-postgres';
 import { withFolderLock } from '../folder-lock';
 import { prepareHome, type Settings } from '../home';
 import { ensureCertificates } from './certificates';
+import { ensureTemplate } from '../templates/ensure-template';
 import { installPackages } from './install-packages';
 
 export interface SetupOptions {
@@ -18,7 +19,14 @@ export interface SetupOptions {
  * door has already fetched the npm packages and compiled.
  */
 export async function setUp(context: Context, options: SetupOptions): Promise<Settings> {
-  const { config, paths, progress } = context;
+  const settings = await setUpMachine(context, options);
+  if (context.config.driver === 'qemu') await defaultTemplate(context);
+  return settings;
+}
+
+/** Everything but the default template. */
+export async function setUpMachine(context: Context, options: SetupOptions): Promise<Settings> {
+  const { config, progress } = context;
   await installPackages(config, progress, options.yes);
   for (const folder of [config.home, config.cache]) await mkdir(folder, { recursive: true, mode: 0o755 });
   const waiting = (): void => progress.say('waiting for another ./alcove that sets up the same home');
@@ -27,6 +35,16 @@ export async function setUp(context: Context, options: SetupOptions): Promise<Se
     await postgresBinaries(context);
     return settings;
   });
+}
+
+async function defaultTemplate(context: Context): Promise<void> {
+  const { config, progress } = context;
+  const started = performance.now();
+  const folder = join(config.root, 'rootfs/templates/default');
+  const name = 'default template';
+  const { manifest, made } = await progress.watch(name, (say) => ensureTemplate(context, folder, {}, say));
+  if (made) progress.done(name, performance.now() - started, manifest.id);
+  else progress.same(name, `up to date (${manifest.id})`);
 }
 
 async function keysAndCertificates(context: Context): Promise<Settings> {

@@ -30,6 +30,8 @@ export interface PlanFacts {
 
 /** User ids from here on belong to VMs when the platform runs as root: above what systems give to people, services and user namespaces of containers. */
 const vmUidBase = 7_340_032;
+/** The user that a template is captured as: below those of rooms, so that none of them owns it. */
+export const templateUid = vmUidBase - 1;
 const databaseName = 'alcove';
 const appRole = 'alcove_app';
 
@@ -84,7 +86,7 @@ function host(facts: PlanFacts): Record<string, string> {
     ALCOVE_HOST_LISTEN: `127.0.0.1:${facts.ports.host}`,
     ALCOVE_CONTROL_URL: `https://127.0.0.1:${facts.ports.internal}`,
     ALCOVE_STORE_DIR: facts.paths.store,
-    ALCOVE_HOST_DIR: join(facts.paths.hosts, facts.settings.hostId),
+    ALCOVE_HOST_DIR: facts.paths.host,
     ALCOVE_DRIVER: facts.config.driver,
     ALCOVE_ACCELERATOR: facts.config.accelerator,
     ...(facts.config.asRoot ? { ALCOVE_VM_UID_BASE: String(vmUidBase) } : {}),
