@@ -61,8 +61,8 @@ export class FleetService {
       this.#log.warn({ hostId, closed }, 'a lost host is back');
       taken = await this.#store.beat(host, true);
     }
-    // A beat that was overtaken by a later one says nothing new, and its lease is that of the later one.
-    if (taken === 'overtaken') return { leaseMs: limits.host.leaseMs, acknowledged: sequence, end: [] };
+    // A beat that was overtaken by a later one says nothing new; what ended by it was not taken, so it is not acknowledged.
+    if (taken === 'overtaken') return { leaseMs: limits.host.leaseMs, acknowledged: -1, end: [] };
     const rows = await ledger.openOn(hostId);
     const { end, missing } = compareSets(rows, beat.incarnations);
     const absent = this.#absentTwice(hostId, missing.filter((row) => !beat.ended.some((state) => keyOf(state) === keyOf(row))));

@@ -4,3 +4,8 @@ export { GuestPeer, peerEncode, peerFields, peerFrame, PeerStream, type PeerFram
 export { ManualClock } from './manual-clock';
 export { contractHost, describeHostsStore } from './hosts-store-contract';
 export { contractRoom, describeRoomsStore, freeTenant, saveOf, type RoomsStoreUnderTest } from './rooms-store-contract';
+export { SimNetwork, Unreachable, type NetworkOptions } from './simulator/sim-network';
+export { SimDatabase, throughDatabase } from './simulator/sim-store';
+export { SimLocks } from './simulator/sim-locks';
+export { SimAudit, SimOwners, simSecrets } from './simulator/sim-tenants';
+export { VirtualNode, VirtualTime } from './simulator/virtual-time';
