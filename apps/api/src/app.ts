@@ -70,9 +70,11 @@ export async function createApi(config: ApiConfig, parts: ApiParts = {}): Promis
   const app = await NestFactory.create<NestFastifyApplication>(module, fastifyAdapter(config, filter, log), { bodyParser: false, logger: nestLog(log), abortOnError: false });
   const calls = app.get(OpenCalls);
   const metrics = app.get(Metrics);
-  new Door(app.get(IdentityService), calls, metrics, config.docs, log).install(app.getHttpAdapter().getInstance());
+  const door = new Door(app.get(IdentityService), calls, metrics, config.docs, log);
+  door.install(app.getHttpAdapter().getInstance());
   app.useGlobalFilters(filter);
   await app.init();
+  door.assertComplete();
   const internal = internalListener(config.tls, app.get(FleetService), metrics, log);
   const close = async (): Promise<void> => {
     const server = app.getHttpServer() as Server;

@@ -5,7 +5,7 @@ import { RoomsService } from '@alcove/rooms';
 import { OpenCalls } from '../door/open-calls';
 import { Asked, Route, type Call } from '../door/route';
 import { followRoom } from '../streams/follow-room';
-import { eventStream, type SseEvent } from '../streams/sse';
+import { eventStream, eventStreamHeaders, type SseEvent } from '../streams/sse';
 import { CLOCK } from '../tokens';
 
 const eventNumber = /^\d{1,19}$/;
@@ -27,7 +27,7 @@ export class EventsController {
     const [next] = await this.rooms.events(principal, params.roomId, { limit: 1, ...(after === undefined ? {} : { after }) });
     if (!next) await this.rooms.get(principal, params.roomId);
     this.calls.follows(signal);
-    void reply.type('text/event-stream');
+    void reply.headers(eventStreamHeaders);
     return eventStream(this.#events(followRoom(this.rooms, principal, params.roomId, after, signal)), this.clock, signal);
   }
 

@@ -7,7 +7,7 @@ import { passOn, pathWith, pick, tellRoute } from '../streams/answers';
 import { execEvents } from '../streams/exec-events';
 import { logEvents } from '../streams/log-events';
 import { RoomCalls } from '../streams/room-calls';
-import { eventStream } from '../streams/sse';
+import { eventStream, eventStreamHeaders } from '../streams/sse';
 import { CLOCK } from '../tokens';
 
 /** What of the caller's headers the agent sees, and of the agent's the caller. The prefix is AWS Bedrock AgentCore's: session id, user id, custom headers. */
@@ -34,7 +34,7 @@ export class InRoomController {
     const headers = { 'content-type': 'application/json' };
     const answer = await this.roomCalls.open({ principal, roomId: params.roomId, wake: query.wake, signal, method: 'POST', path: 'exec', headers, body: JSON.stringify(body) });
     tellRoute(reply, answer);
-    void reply.type('text/event-stream');
+    void reply.headers(eventStreamHeaders);
     return eventStream(execEvents(answer.body, signal), this.clock, signal);
   }
 
@@ -45,7 +45,7 @@ export class InRoomController {
     if (follow) this.openCalls.follows(signal);
     tellRoute(reply, answer);
     if (request.headers.accept?.includes('text/event-stream')) {
-      void reply.type('text/event-stream');
+      void reply.headers(eventStreamHeaders);
       return eventStream(logEvents(answer.body), this.clock, signal);
     }
     void reply.type('text/plain; charset=utf-8');

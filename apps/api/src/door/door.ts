@@ -1,4 +1,4 @@
-import { newId, type Log } from '@alcove/base';
+import { assert, newId, type Log } from '@alcove/base';
 import { Problem, type Principal } from '@alcove/contracts';
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
 import { answerHeaders } from './answer-headers';
@@ -27,6 +27,7 @@ const foreignRequestId = /^[A-Za-z0-9_.-]{1,64}$/;
  */
 export class Door {
   readonly rates = new KeyRates();
+  readonly #handled = new Set<RouteId>();
 
   constructor(
     private readonly identity: Authenticator,
@@ -39,14 +40,24 @@ export class Door {
   /** Must run before the application registers its routes. */
   install(fastify: FastifyInstance): void {
     installBodies(fastify);
-    fastify.addHook('onRoute', (route) => this.#limitBody(route));
+    fastify.addHook('onRoute', (route) => this.#register(route));
     fastify.addHook('onRequest', (request, reply) => this.#enter(request, reply));
     fastify.addHook('preHandler', (request) => this.#check(request));
     fastify.addHook('onResponse', (request, reply) => this.#done(request, reply));
   }
 
-  /** bodies.ts keeps the real limit of each route; Fastify's own must not be lower. */
-  #limitBody(route: RouteOptions): void {
+  /** Once the application has registered its routes: each row of the table must have found its handler. */
+  assertComplete(): void {
+    const missing = Object.keys(routeTable).filter((id) => !this.#handled.has(id as RouteId));
+    assert(missing.length === 0, `routes without a handler: ${missing.join(', ')}`);
+  }
+
+  /** A route that is not in the table would be one that nobody guards. */
+  #register(route: RouteOptions): void {
+    const id = route.config?.routeId;
+    assert(id, `a route that is not in the table: ${String(route.method)} ${route.url}`);
+    this.#handled.add(id);
+    // bodies.ts keeps the real limit of each route; Fastify's own must not be lower.
     route.bodyLimit = Number.MAX_SAFE_INTEGER;
   }
 

@@ -1,6 +1,9 @@
 import { Readable } from 'node:stream';
 import { limits, type Clock } from '@alcove/base';
 
+/** The headers of an event stream; the second keeps nginx from collecting the events. */
+export const eventStreamHeaders = { 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' };
+
 /** One server-sent event. `data` is sent as JSON, which never holds a line break. */
 export interface SseEvent {
   readonly event: string;
