@@ -141,7 +141,7 @@ export class SimWorld {
     const outbox = reach(this.outbox);
     const jobs = new JobWorker(this.queue, { clock: node, log: silentLog });
     await jobs.start([sagaProcessor(runner), reconcileRoom(rooms.mover as never), destroyUser(rooms.users as never)]);
-    new OutboxDispatcher<Scope>(outbox, this.queue, { clock: node, log: silentLog }).start();
+    new OutboxDispatcher<Scope>(outbox, this.queue, { clock: node, log: silentLog, pollMs: 1_000 }).start();
     const reconcilers = new ReconcilerDriver({ clock: node, log: silentLog, locks: this.#locks.of(node) });
     reconcilers.register(...jobsReconcilers<Scope>({ outbox, sagas: reach(this.sagas), clock: node }), ...rooms.reconcilers);
     reconcilers.start();

@@ -9,3 +9,5 @@ export { SimDatabase, throughDatabase } from './simulator/sim-store';
 export { SimLocks } from './simulator/sim-locks';
 export { SimAudit, SimOwners, simSecrets } from './simulator/sim-tenants';
 export { VirtualNode, VirtualTime } from './simulator/virtual-time';
+export { RoomChecker, type PlatformSnapshot } from './simulator/room-checker';
+export { testingConfig } from './testing.config';
