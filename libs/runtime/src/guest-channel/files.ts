@@ -32,9 +32,11 @@ export async function readFile(mux: Mux, query: FileReadQuery, signal: AbortSign
       answered = true;
       resolve({ size: message.integer('size'), mode: decodeMode(message), modifiedAt: decodeTime(message), body });
     };
-    const body = new StreamDuplex(mux, { fields, asked: 'file', signal }, { writable: false, bytesMax: query.length, onMessage });
+    const onEnd = () => {
+      if (!answered) throw broken('no answer to a question');
+    };
+    const body = new StreamDuplex(mux, { fields, asked: 'file', signal }, { writable: false, bytesMax: query.length, onMessage, onEnd });
     body.once('error', reject);
-    body.once('end', () => reject(broken('no answer to a question')));
   });
 }
 

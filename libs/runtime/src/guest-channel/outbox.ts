@@ -34,6 +34,7 @@ export class Outbox {
     this.#control.push(frame);
     this.#controlBytes += frame.length;
     if (this.#controlBytes > limits.channel.controlBytes) {
+      this.close();
       queueMicrotask(this.onOverflow);
       return;
     }

@@ -13,6 +13,8 @@ export interface StreamDuplexOptions {
   bytesMax?: number;
   /** Where the service sends messages too; what it throws ends the session. */
   onMessage?: (message: Fields) => void;
+  /** The guest has sent everything; what it throws ends the session. */
+  onEnd?: () => void;
 }
 
 /**
@@ -28,7 +30,7 @@ export class StreamDuplex extends Duplex {
   #hungry = false;
   #guestEnded = false;
 
-  constructor(mux: Mux, { fields, asked, signal }: Question, { writable, bytesMax, onMessage }: StreamDuplexOptions) {
+  constructor(mux: Mux, { fields, asked, signal }: Question, { writable, bytesMax, onMessage, onEnd }: StreamDuplexOptions) {
     // The types do not know `writable`; Duplex does (https://nodejs.org/api/stream.html#new-streamduplexoptions).
     super({ writable, allowHalfOpen: true } as DuplexOptions);
     this.on('error', () => undefined);
@@ -40,6 +42,7 @@ export class StreamDuplex extends Duplex {
         readable: () => this.#pull(),
         message: onMessage ?? refuseMessage,
         ended: () => {
+          onEnd?.();
           this.#guestEnded = true;
           this.#pull();
         },
