@@ -29,6 +29,8 @@ export interface Driver {
   recover(found: FoundVm): Promise<Started>;
   /** Called once per VM that ended without stop() or seal(). Set by the runner before anything is started. */
   onExit(listener: (room: RoomKey, reason: 'vmm_exited' | 'guest_dead') => void): void;
+  /** What a running room costs in memory; absent where the engine cannot tell. */
+  memoryOf?(room: RoomKey): Promise<MemoryFigures>;
   /** Stops background work (pools, watchers). Leaves VMs running. */
   close(): Promise<void>;
 }
@@ -102,6 +104,13 @@ export interface FoundVm extends RoomKey {
   templateId: string;
   /** False: half-started or half-ended, good only for stop(). */
   whole: boolean;
+}
+
+export interface MemoryFigures {
+  /** Pages that this guest alone holds: what it wrote since its template. The same under every accelerator. */
+  guestPrivateBytes: number;
+  /** All else that only this VM's process holds: its heap, and an emulator's translation cache. */
+  vmmOverheadBytes: number;
 }
 
 /** What the runner tells the control plane about the levels it tried. */

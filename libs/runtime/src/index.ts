@@ -1,4 +1,4 @@
-export type { Driver, DriverCapabilities, FoundVm, MemorySource, ProbeReport, RoomKey, RoomSpec, Sealed, SealOrder, Started, Template } from './driver';
+export type { Driver, DriverCapabilities, FoundVm, MemoryFigures, MemorySource, ProbeReport, RoomKey, RoomSpec, Sealed, SealOrder, Started, Template } from './driver';
 export type { GuestClaim, GuestSession, GuestStats } from './guest-session';
 export { createFakeDriver, FakeDriver, type FakeDriverOptions } from './drivers/fake/driver';
 export type { Fault, FaultChance, FaultSources } from './drivers/fake/faults';
@@ -6,7 +6,6 @@ export { FakeWorld } from './drivers/fake/world';
 export { openGuestSession, type GuestSessionOptions } from './guest-channel/session';
 export type { QemuDriverOptions } from './drivers/qemu/context';
 export type { QemuEngine } from './drivers/qemu/engine';
-export type { MemoryFigures } from './drivers/qemu/pages';
 export { probeMachine, requireEngine, type Probed, type ProbeOrder } from './drivers/qemu/probe';
 export { createQemuDriver, type QemuDriver } from './drivers/qemu/qemu.driver';
 export { buildTemplate, type BuildTemplateOrder, type BuiltTemplate } from './template/build-template';

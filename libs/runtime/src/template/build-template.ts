@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
-import { access, chmod, chown, mkdir, open, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { access, chmod, chown, mkdir, mkdtemp, open, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Cleanup, type Clock, type Log, systemRandom } from '@alcove/base';
@@ -11,6 +12,7 @@ import { Vmm } from '../drivers/qemu/vmm';
 import { asStoreProblem, syncFolder } from '../image/durable';
 import { contentHash } from './content-hash';
 import { manifestFile, templateFiles, templateIdOf } from './manifest';
+import { TemplateStore } from './template-store';
 
 const run = promisify(execFile);
 
@@ -40,7 +42,7 @@ export interface BuiltTemplate {
 
 /**
  * Boots the artefacts until the guest says that it is ready, stops it there and keeps its memory and its devices' state as a template: content-addressed, read-only
- * data. The same content is never stored twice. Problems: `template.not_found` (an artefact is missing), `engine.missing`, `engine.failed`, `host.disk_full`.
+ * data. Problems: `template.not_found` (an artefact is missing), `engine.missing`, `engine.failed`, `host.disk_full`.
  */
 export async function buildTemplate(order: BuildTemplateOrder, progress: (step: string) => void): Promise<BuiltTemplate> {
   const recipe = TemplateRecipe.parse(order.recipe);
@@ -56,7 +58,9 @@ export async function buildTemplate(order: BuildTemplateOrder, progress: (step: 
     progress('hashing');
     const manifest = await describe(order, recipe, folder, captured.cloneSafe);
     progress('storing');
-    return { manifest, folder: await store(folder, manifest), bootAttempts: captured.bootAttempts };
+    const stored = await store(folder, manifest);
+    await new TemplateStore(order.storeDir).remember(manifest);
+    return { manifest, folder: stored, bootAttempts: captured.bootAttempts };
   } catch (error) {
     throw asStoreProblem(error);
   } finally {
@@ -78,7 +82,8 @@ async function copyArtefacts(from: string, folder: string): Promise<void> {
 
 /** Leaves `mem`, `state` and the used disk in the folder. */
 async function capture(order: BuildTemplateOrder, recipe: TemplateRecipe, folder: string, progress: (step: string) => void): Promise<{ cloneSafe: boolean; bootAttempts: number }> {
-  const runFolder = join(folder, 'run');
+  // Not in the store: its path may be too long for sockets.
+  const runFolder = await mkdtemp(join(tmpdir(), 'alcove-build-'));
   const { vmm, guest, attempts } = await bootWithAttempts(async (attempt) => {
     if (attempt > 1) progress(`booting, attempt ${attempt}`);
     await freshFiles(order, recipe, folder);

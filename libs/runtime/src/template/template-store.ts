@@ -7,6 +7,7 @@ import { replaceFile } from '../image/durable';
 import { contentHash } from './content-hash';
 import { manifestFile, templateIdOf } from './manifest';
 
+const verifiedFile = 'verified.json';
 const idPattern = /^tpl_[0-9a-f]{20}$/;
 
 /**
@@ -16,50 +17,50 @@ const idPattern = /^tpl_[0-9a-f]{20}$/;
 export class TemplateStore {
   readonly #root: string;
   readonly #opened = new Map<string, Template>();
-  #verified: Record<string, string> | undefined;
 
   constructor(storeDir: string) {
     this.#root = join(storeDir, 'templates');
   }
 
   /** A template whose files are there and unchanged. Problems: `template.not_found`; `image.corrupt` when a file is not what the manifest says. */
-  async open(id: string): Promise<Template> {
+  async get(id: string): Promise<Template> {
     const known = this.#opened.get(id);
     if (known) return known;
     const folder = this.#folder(id);
     const manifest = await this.#readManifest(id, folder);
+    const verified = await this.#readVerified();
+    let checked = false;
     for (const [name, stored] of Object.entries(manifest.files)) {
       const path = join(folder, name);
-      const stamp = await stampOf(path);
-      const verified = await this.#verifiedStamps();
-      if (verified[`${id}/${name}`] === `${stored.sha256} ${stamp}`) continue;
+      const stamp = `${stored.sha256} ${await stampOf(path)}`;
+      if (verified[`${id}/${name}`] === stamp) continue;
       const found = await contentHash(path);
       if (found.sha256 !== stored.sha256 || found.bytes !== stored.bytes) throw new Problem('image.corrupt', { detail: `${name} of template ${id} is not what it was` });
-      verified[`${id}/${name}`] = `${stored.sha256} ${stamp}`;
-      await replaceFile(join(this.#root, 'verified.json'), JSON.stringify(verified));
+      verified[`${id}/${name}`] = stamp;
+      checked = true;
     }
+    if (checked) await this.#saveVerified(verified);
     const template = { manifest, folder };
     this.#opened.set(id, template);
     return template;
   }
 
-  /** All templates with a readable manifest, newest first. Their files are not checked. */
-  async list(): Promise<TemplateManifest[]> {
-    const manifests: TemplateManifest[] = [];
+  /** All whole templates, newest first. A damaged one is left out; get() says what is wrong with it. */
+  async list(): Promise<Template[]> {
+    const templates: Template[] = [];
     for (const id of await this.#ids()) {
       try {
-        manifests.push(await this.#readManifest(id, this.#folder(id)));
+        templates.push(await this.get(id));
       } catch (error) {
         if (!isProblem(error)) throw error;
       }
     }
-    return manifests.sort((a, b) => b.builtAt.localeCompare(a.builtAt));
+    return templates.sort((a, b) => b.manifest.builtAt.localeCompare(a.manifest.builtAt));
   }
 
-  /** The newest template of that name, opened; undefined when there is none. */
+  /** The newest template of that name; undefined when there is none. */
   async newest(name: string): Promise<Template | undefined> {
-    const manifest = (await this.list()).find((one) => one.name === name);
-    return manifest && this.open(manifest.id);
+    return (await this.list()).find((template) => template.manifest.name === name);
   }
 
   #folder(id: string): string {
@@ -87,11 +88,24 @@ export class TemplateStore {
     throw new Problem('image.corrupt', { detail: `the manifest of template ${id} is not what it was` });
   }
 
-  async #verifiedStamps(): Promise<Record<string, string>> {
-    this.#verified ??= await readFile(join(this.#root, 'verified.json'), 'utf8')
+  /** Remembers that a template's files were hashed just now, by who has built it. */
+  async remember(manifest: TemplateManifest): Promise<void> {
+    const verified = await this.#readVerified();
+    for (const [name, stored] of Object.entries(manifest.files)) {
+      verified[`${manifest.id}/${name}`] = `${stored.sha256} ${await stampOf(join(this.#folder(manifest.id), name))}`;
+    }
+    await this.#saveVerified(verified);
+  }
+
+  async #readVerified(): Promise<Record<string, string>> {
+    return readFile(join(this.#root, verifiedFile), 'utf8')
       .then((text) => JSON.parse(text) as Record<string, string>)
       .catch(() => ({}));
-    return this.#verified;
+  }
+
+  /** Saves hashing, nothing else: where it cannot be written, the files are hashed again next time. */
+  async #saveVerified(verified: Record<string, string>): Promise<void> {
+    await replaceFile(join(this.#root, verifiedFile), JSON.stringify(verified)).catch(() => undefined);
   }
 }
 

@@ -3,6 +3,7 @@ import { readSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { assert } from '@alcove/base';
 import { Problem } from '@alcove/contracts';
+import type { MemoryFigures } from '../../driver';
 
 /** Guest pages on x86-64; the host's are the same size. */
 export const pageBytes = 4096;
@@ -171,13 +172,6 @@ export class PageWriter {
   close(): Promise<void> {
     return this.#memory.close();
   }
-}
-
-export interface MemoryFigures {
-  /** Pages that this guest alone holds: what it wrote since the template. The same under every accelerator. */
-  guestPrivateBytes: number;
-  /** All else that only this VMM holds: its heap, and an emulator's translation cache. */
-  vmmOverheadBytes: number;
 }
 
 /** What a running VM costs in memory, guest and VMM apart. From /proc/PID/pagemap and smaps_rollup. */

@@ -1,14 +1,14 @@
 import { mkdir, readdir, realpath, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Problem } from '@alcove/contracts';
-import type { Driver, DriverCapabilities, FoundVm, MemorySource, ProbeReport, RoomKey, RoomSpec, Sealed, SealOrder, Started } from '../../driver';
+import type { Driver, DriverCapabilities, FoundVm, MemoryFigures, MemorySource, ProbeReport, RoomKey, RoomSpec, Sealed, SealOrder, Started } from '../../driver';
 import { diskStateOf, RoomDisk } from '../../disk/room-disk';
 import { dropSnapshot, listSnapshots } from '../../disk/snapshots';
 import { syncFolder } from '../../image/durable';
 import { openSession } from './boot-attempts';
 import type { QemuContext, QemuDriverOptions } from './context';
 import { isolationOf, type QemuEngine } from './engine';
-import { type MemoryFigures, measureMemory } from './pages';
+import { measureMemory } from './pages';
 import { probeMachine, requireEngine } from './probe';
 import { killHard } from './processes';
 import { RunningVm } from './running-vm';
@@ -195,7 +195,7 @@ export class QemuDriver implements Driver {
       steps.lap('recover');
       this.#context.users.occupy(run.uid);
       const started: Started = { guest, isolation: isolationOf(engine.accelerator), accelerator: engine.accelerator, bootAttempts: run.bootAttempts, steps: steps.all };
-      return this.#adopt(new RunningVm({ room: found, vmm, uid: run.uid, started }));
+      return this.#adopt(new RunningVm({ room: found, vmm, uid: run.uid, memoryFile: run.memoryFile, started }));
     } catch (error) {
       vmm.monitor.close();
       throw error;
@@ -212,10 +212,10 @@ export class QemuDriver implements Driver {
   }
 
   /** What a running room costs: its own pages, and its VMM. */
-  async memoryOf(room: RoomKey, template: { folder: string }): Promise<MemoryFigures> {
+  async memoryOf(room: RoomKey): Promise<MemoryFigures> {
     const vm = this.#running.get(room.roomId);
     if (vm?.room.incarnation !== room.incarnation) throw new Problem('room.not_running');
-    return measureMemory(vm.vmm.identity.pid, join(template.folder, 'mem'));
+    return measureMemory(vm.vmm.identity.pid, vm.memoryFile);
   }
 
   onExit(listener: ExitListener): void {

@@ -10,6 +10,8 @@ const RunRecord = z.strictObject({
   roomId: z.string(),
   incarnation: z.int(),
   templateId: z.string(),
+  /** The template's memory, which the VMM has mapped. */
+  memoryFile: z.string(),
   process: z.strictObject({ pid: z.int().positive(), startTime: z.string(), bootId: z.string() }),
   uid: z.int().nullable(),
   /** `running` once the guest was claimed. */
@@ -29,6 +31,7 @@ export interface FoundRun extends FoundVm {
   folder: string;
   identity: ProcessIdentity;
   uid: number | null;
+  memoryFile: string;
   bootAttempts: number;
 }
 
@@ -61,11 +64,11 @@ export async function removeDeadRuns(runRoot: string, alive: readonly FoundRun[]
 async function findRun(folder: string, room: { roomId: string; incarnation: number }, process: ProcessIdentity | undefined): Promise<FoundRun | undefined> {
   const record = await readRunRecord(folder);
   if (record && (await isRunning(record.process))) {
-    const { templateId, uid, bootAttempts } = record;
-    return { ...room, folder, templateId, uid, bootAttempts, pid: record.process.pid, identity: record.process, whole: record.phase === 'running' };
+    const { templateId, uid, memoryFile, bootAttempts } = record;
+    return { ...room, folder, templateId, uid, memoryFile, bootAttempts, pid: record.process.pid, identity: record.process, whole: record.phase === 'running' };
   }
   if (!process) return undefined;
-  return { ...room, folder, templateId: '', uid: null, bootAttempts: 0, pid: process.pid, identity: process, whole: false };
+  return { ...room, folder, templateId: '', uid: null, memoryFile: '', bootAttempts: 0, pid: process.pid, identity: process, whole: false };
 }
 
 async function readRunRecord(folder: string): Promise<RunRecord | undefined> {

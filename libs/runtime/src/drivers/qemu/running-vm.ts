@@ -9,14 +9,17 @@ export class RunningVm {
   readonly room: RoomKey;
   readonly vmm: Vmm;
   readonly uid: number | null;
+  /** The template's memory, which the VMM has mapped. */
+  readonly memoryFile: string;
   readonly started: Started;
   /** Set before the VMM is ended on purpose: its end is then nobody's surprise. */
   expected = false;
 
-  constructor(parts: { room: RoomKey; vmm: Vmm; uid: number | null; started: Started }) {
+  constructor(parts: { room: RoomKey; vmm: Vmm; uid: number | null; memoryFile: string; started: Started }) {
     this.room = { roomId: parts.room.roomId, incarnation: parts.room.incarnation };
     this.vmm = parts.vmm;
     this.uid = parts.uid;
+    this.memoryFile = parts.memoryFile;
     this.started = parts.started;
   }
 

@@ -32,7 +32,7 @@ export async function sealRoom(context: QemuContext, vm: RunningVm, room: RoomSp
     const disk = await RoomDisk.open(context.layout.roomFolder(room.roomId));
     const imageId = newId('img');
     const diskState = diskStateOf(imageId);
-    const memoryFile = join(room.template.folder, 'mem');
+    const { memoryFile } = vm;
     const [pipe, mapping] = await Promise.all([vmm.prepareSave(), findMapping(vmm.identity.pid, memoryFile)]);
     undo.add('pipe', () => pipe.remove());
     undo.add('channel', () => guest.resynchronise());

@@ -24,6 +24,7 @@ export async function restoreRoom(context: QemuContext, room: RoomSpec, source: 
   const steps = new Steps(clock);
   const undo = new Cleanup();
   try {
+    signal?.throwIfAborted();
     const engine = await context.engine();
     const memory = await openMemory(context, engine, room, source);
     undo.add('image', () => memory.cancel());
@@ -62,6 +63,7 @@ export async function bootRoom(context: QemuContext, room: RoomSpec, signal?: Ab
   const steps = new Steps(clock);
   const undo = new Cleanup();
   try {
+    signal?.throwIfAborted();
     const engine = await context.engine();
     const disk = room.hasDisk ? await openDisk(context, room) : await createDisk(context, room);
     await disk.markMovedOn();
@@ -100,7 +102,7 @@ async function finish(room: RoomSpec, done: Finished): Promise<RunningVm> {
     bootAttempts: done.bootAttempts,
     steps: done.steps.all,
   };
-  return new RunningVm({ room, vmm: done.vmm, uid: done.uid, started });
+  return new RunningVm({ room, vmm: done.vmm, uid: done.uid, memoryFile: memoryFileOf(room), started });
 }
 
 async function undoAll(undo: Cleanup, context: QemuContext, room: RoomSpec): Promise<void> {
@@ -133,7 +135,7 @@ async function launch(context: QemuContext, engine: QemuEngine, room: RoomSpec, 
     },
     folder,
     files: {
-      memory: join(template, 'mem'),
+      memory: memoryFileOf(room),
       root: join(template, 'rootfs.erofs'),
       base: join(template, 'disk.ext4'),
       disk: disk.path,
@@ -149,8 +151,12 @@ async function launch(context: QemuContext, engine: QemuEngine, room: RoomSpec, 
   return { vmm, uid };
 }
 
+function memoryFileOf(room: RoomSpec): string {
+  return join(room.template.folder, 'mem');
+}
+
 function recordOf(room: RoomSpec, process: RunRecord['process'], uid: number | null, rest: Pick<RunRecord, 'phase' | 'bootAttempts'>): RunRecord {
-  return { roomId: room.roomId, incarnation: room.incarnation, templateId: room.template.manifest.id, process, uid, ...rest };
+  return { roomId: room.roomId, incarnation: room.incarnation, templateId: room.template.manifest.id, memoryFile: memoryFileOf(room), process, uid, ...rest };
 }
 
 /** A new blank disk for a new room; for an image the disk it was taken with, in the state it was taken in. */

@@ -1,0 +1,180 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { open, readdir, stat } from 'node:fs/promises';
+import { request } from 'node:http';
+import { join } from 'node:path';
+import { json } from 'node:stream/consumers';
+import { newId, Secret } from '@alcove/base';
+import { ExecRequest, type ImageRef, type ProblemCode } from '@alcove/contracts';
+import type { GuestSession } from '@alcove/runtime';
+import { type DriverBench, describeDriver } from '../../libs/testing/src/driver-conformance';
+import { artefacts, QemuMachine } from './qemu-machine';
+
+/** Real VMs. Passed over where the default template's artefacts were not built. */
+const whereBuilt = existsSync(join(artefacts, 'build.json')) ? describe : describe.skip;
+const never = new AbortController().signal;
+const verbMs = 60_000;
+
+async function bench(): Promise<DriverBench> {
+  const machine = await QemuMachine.make();
+  let unobstruct: (() => Promise<void>) | undefined;
+  return {
+    driver: machine.driver,
+    template: machine.template,
+    restart: () => machine.restart(),
+    killVm: async (room) => void process.kill(await machine.pidOf(room), 'SIGKILL'),
+    failNextSeal: async (room) => {
+      unobstruct = await machine.obstructImages(room.roomId);
+      const { driver } = machine;
+      const seal = driver.seal.bind(driver);
+      driver.seal = async (...args) => {
+        driver.seal = seal;
+        return seal(...args).finally(() => unobstruct?.());
+      };
+    },
+    damageImage: async (image) => {
+      const file = await open(join(machine.storeDir, 'rooms', image.roomId, 'images', image.id), 'r+');
+      await file.write(Buffer.alloc(64, 0xa5), 0, 64, Math.floor(image.bytes / 2));
+      await file.close();
+    },
+    close: () => machine.close(),
+  };
+}
+
+whereBuilt('QEMU', () => {
+  describeDriver('qemu', bench, { verbMs, checkpoints: true });
+
+  describe('hibernating again and again', () => {
+    let machine: QemuMachine;
+    beforeAll(async () => {
+      machine = await QemuMachine.make();
+    }, 4 * verbMs);
+    afterAll(() => machine?.close());
+
+    it('keeps RAM and files through 20 cycles', async () => {
+      const { driver } = machine;
+      const roomId = newId('room');
+      let { guest } = await driver.restore(machine.spec(roomId, 1), { kind: 'template' });
+      const before = await ask(guest, 'nonce');
+      await run(guest, 'head -c 3000000 /dev/urandom > kept; sync');
+      const sum = await run(guest, 'sha256sum < kept');
+      // Held in RAM only, by a process that lives through all cycles.
+      await run(guest, "mkfifo count; (n=0; while read x < count; do n=$((n+1)); echo $n > counted; done) > /dev/null 2>&1 & echo started");
+      const images: ImageRef[] = [];
+      for (let cycle = 1; cycle <= 20; cycle++) {
+        await run(guest, 'rm -f counted; echo x > count; until [ -s counted ]; do sleep 0.01; done');
+        const sealed = await driver.seal(machine.spec(roomId, cycle), { generation: cycle });
+        expect(await driver.inspect()).toEqual([]);
+        images.push(sealed.image);
+        ({ guest } = await driver.restore(machine.spec(roomId, cycle + 1), { kind: 'image', image: sealed.image }));
+        await driver.prune(roomId, images.slice(-2).map(({ id }) => id));
+        expect(await run(guest, 'cat counted')).toBe(`${cycle}\n`);
+        expect((await ask(guest, 'nonce')).nonce).toBe(before.nonce);
+        expect(await run(guest, 'sha256sum < kept')).toBe(sum);
+      }
+      expect((await readdir(join(machine.storeDir, 'rooms', roomId, 'images'))).sort()).toEqual(images.slice(-2).map(({ id }) => id).sort());
+      await driver.stop({ roomId, incarnation: 21 });
+    }, 20 * verbMs);
+  });
+
+  describe('an idle room', () => {
+    let machine: QemuMachine;
+    beforeAll(async () => {
+      machine = await QemuMachine.make();
+    }, 4 * verbMs);
+    afterAll(() => machine?.close());
+
+    it('costs little: memory while it runs, disk while it sleeps', async () => {
+      const { driver } = machine;
+      const roomId = newId('room');
+      const { guest } = await driver.restore(machine.spec(roomId, 1), { kind: 'template' });
+      await ask(guest, 'hello');
+      const { guestPrivateBytes } = await driver.memoryOf({ roomId, incarnation: 1 });
+      expect(guestPrivateBytes).toBeGreaterThan(0);
+      expect(guestPrivateBytes).toBeLessThan(40 << 20);
+      const { image } = await driver.seal(machine.spec(roomId, 1), { generation: 1 });
+      expect(image.bytes).toBeLessThan(machine.template.manifest.cloneSafe ? 1 << 20 : 4 << 20);
+      const folder = join(machine.storeDir, 'rooms', roomId);
+      let blocks = 0;
+      for (const name of await readdir(folder, { recursive: true })) blocks += (await stat(join(folder, name))).blocks;
+      expect(blocks * 512).toBeLessThan(8 << 20);
+    }, 2 * verbMs);
+
+    it('leaves nothing readable: neither image nor disk holds what was written', async () => {
+      const { driver } = machine;
+      const roomId = newId('room');
+      const secret = `secret-${newId('x')}`;
+      const { guest } = await driver.restore(machine.spec(roomId, 1, { env: { SECRET: secret } }), { kind: 'template' });
+      await run(guest, `echo ${secret} > kept; sync`);
+      await driver.seal(machine.spec(roomId, 1), { generation: 1 });
+      expect(await filesHolding(machine.folder, secret)).toEqual([]);
+    }, 2 * verbMs);
+
+    it('refuses its image for another template, size or engine', async () => {
+      const { driver } = machine;
+      const roomId = newId('room');
+      await driver.restore(machine.spec(roomId, 1), { kind: 'template' });
+      const { image } = await driver.seal(machine.spec(roomId, 1), { generation: 1 });
+      const other = createHash('sha256').update('another engine').digest('hex');
+      expect(await codeOf(driver.restore(machine.spec(roomId, 2), { kind: 'image', image: { ...image, compatibility: other } }))).toBe('image.incompatible');
+      const keys = { image: new Secret(Buffer.alloc(32, 1)), disk: new Secret(Buffer.alloc(32, 9)) };
+      expect(await codeOf(driver.restore(machine.spec(roomId, 2, { keys }), { kind: 'image', image }))).toBe('vault.corrupt');
+      expect(await driver.inspect()).toEqual([]);
+      // None of this has touched the room.
+      const { guest } = await driver.restore(machine.spec(roomId, 2), { kind: 'image', image });
+      expect(await run(guest, 'echo there')).toBe('there\n');
+      await driver.stop({ roomId, incarnation: 2 });
+    }, 3 * verbMs);
+
+    it('says that the guest is dead when the guest ends itself', async () => {
+      const { driver } = machine;
+      const roomId = newId('room');
+      const exit = new Promise<string>((resolve) => driver.onExit((room, reason) => resolve(`${room.roomId} ${reason}`)));
+      const { guest } = await driver.restore(machine.spec(roomId, 1), { kind: 'template' });
+      void run(guest, 'echo c > /proc/sysrq-trigger', 'root').catch(() => undefined);
+      expect(await exit).toBe(`${roomId} guest_dead`);
+      expect(await driver.inspect()).toEqual([]);
+      await driver.discard(roomId);
+    }, 2 * verbMs);
+  });
+});
+
+async function run(guest: GuestSession, command: string, user?: string): Promise<string> {
+  let out = '';
+  let errors = '';
+  for await (const event of guest.exec(ExecRequest.parse({ command, ...(user ? { user } : {}) }), never)) {
+    if (event.event === 'stdout') out += Buffer.from(event.data, 'base64').toString();
+    if (event.event === 'stderr') errors += Buffer.from(event.data, 'base64').toString();
+    if (event.event === 'exit' && event.exitCode !== 0) throw new Error(`${command} ended with ${event.exitCode}: ${errors}`);
+  }
+  return out;
+}
+
+async function ask(guest: GuestSession, prompt: string): Promise<{ nonce: string }> {
+  const socket = await guest.connect(8080, 30_000, never);
+  const body = JSON.stringify({ prompt });
+  const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body), host: '127.0.0.1', connection: 'close' };
+  return new Promise((resolve, reject) => {
+    const outgoing = request({ method: 'POST', path: '/invocations', headers, createConnection: () => socket }, (incoming) => {
+      json(incoming).then((value) => resolve(value as { nonce: string }), reject);
+    });
+    outgoing.on('error', reject);
+    outgoing.end(body);
+  });
+}
+
+async function codeOf(promise: Promise<unknown>): Promise<ProblemCode | 'resolved'> {
+  return promise.then(() => 'resolved' as const, (error: { code: ProblemCode }) => error.code);
+}
+
+async function filesHolding(folder: string, text: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile()) continue;
+    const path = join(entry.parentPath, entry.name);
+    const file = await open(path, 'r');
+    if ((await file.readFile()).includes(text)) found.push(path);
+    await file.close();
+  }
+  return found;
+}
