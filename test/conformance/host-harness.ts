@@ -6,6 +6,7 @@ import { createServer, request, type Server } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { newId, seededRandom, type Random } from '@alcove/base';
 import { type EnsureRunning, type EnsureSealed, Heartbeat, type HeartbeatAnswer } from '@alcove/contracts';
 import type { Fault } from '@alcove/runtime';
@@ -137,6 +138,19 @@ export class HostProcess {
       outgoing.end(options.body);
     });
   }
+  /** Sends a body as a stream; resolves when the answer begins, whether the body was read or not. */
+  upload(method: string, path: string, body: Readable): Promise<IncomingMessage> {
+    return new Promise((done, failed) => {
+      const outgoing = request({ host: '127.0.0.1', port: this.port, method, path, headers: { 'content-type': 'application/octet-stream' }, ...this.caller, agent: false });
+      outgoing.once('response', (answer) => {
+        body.destroy();
+        done(answer);
+      });
+      // Once answered, the host cuts what it does not want to read.
+      outgoing.on('error', failed);
+      body.pipe(outgoing);
+    });
+  }
   async call(method: string, path: string, value?: unknown): Promise<Answer> {
     const answer = await this.send(method, path, value === undefined ? {} : { body: JSON.stringify(value), headers: { 'content-type': 'application/json' } });
     return readAnswer(answer);
@@ -156,12 +170,16 @@ export async function readAnswer(answer: IncomingMessage): Promise<Answer> {
   return { status: answer.statusCode ?? 0, headers: answer.headers, body, json: isJson && body.length > 0 ? JSON.parse(body.toString()) : null };
 }
 
-/** Waits for a condition, asking again as soon as the last question was answered; failures count as "not yet". The test's own timeout bounds it. */
+const patienceMs = 20_000;
+
+/** Waits for a condition, asking again as soon as the last question was answered; failures count as "not yet". Gives up after `patienceMs`. */
 export async function until(condition: () => Promise<boolean> | boolean): Promise<void> {
-  for (;;) {
+  const givesUpAt = performance.now() + patienceMs;
+  while (performance.now() < givesUpAt) {
     if (await Promise.resolve().then(condition).catch(() => false)) return;
     await new Promise((next) => setTimeout(next, 5));
   }
+  throw new Error(`not so after ${patienceMs} ms: ${condition.toString()}`);
 }
 
 export const templateId = `tpl_${'0'.repeat(20)}`;

@@ -62,7 +62,8 @@ export class Host {
   ) {
     this.bootId = newId('boot', parts.random);
     this.rooms = new Rooms(parts, options);
-    this.metrics = new HostMetrics({ rooms: () => this.rooms.used(), fenced: () => this.rooms.fenced, journalRooms: () => parts.journal.records().size });
+    const { rooms } = this;
+    this.metrics = new HostMetrics({ rooms: () => rooms.used(), streams: () => rooms.streams(), fenced: () => rooms.fenced, journalRooms: () => parts.journal.records().size });
     const lease = new Lease(parts.clock, options.leaseMs, { record: parts.lease.earlier, machineBootId: parts.lease.machineBootId });
     this.#reporter = new Reporter(
       this.bootId,

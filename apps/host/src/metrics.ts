@@ -7,10 +7,11 @@ export class HostMetrics {
   readonly #beats = new Counter({ name: 'alcove_host_beats_total', help: 'Heartbeats by outcome', labelNames: ['outcome'], registers: [this.registry] });
   readonly #fences = new Counter({ name: 'alcove_host_fences_total', help: 'Times the lease was lost', registers: [this.registry] });
 
-  constructor(read: { rooms: () => number; fenced: () => boolean; journalRooms: () => number }) {
+  constructor(read: { rooms: () => number; streams: () => number; fenced: () => boolean; journalRooms: () => number }) {
     const gauge = (name: string, help: string, value: () => number) =>
       new Gauge({ name, help, registers: [this.registry], collect() { this.set(value()); } });
     gauge('alcove_host_rooms', 'Rooms with a VM on this host', read.rooms);
+    gauge('alcove_host_streams', 'Requests into rooms that are open', read.streams);
     gauge('alcove_host_fenced', '1 while this host has no lease', () => Number(read.fenced()));
     gauge('alcove_host_journal_rooms', 'Rooms that the journal knows', read.journalRooms);
   }

@@ -68,7 +68,8 @@ export class RoomRunner {
   async ensureRunning(incarnation: number, order: EnsureRunning): Promise<RunningReport> {
     this.#refuseStale(incarnation);
     if (this.record?.phase === 'starting' && incarnation > this.record.incarnation) this.#current.abort(new Problem('incarnation.stale', { detail: 'superseded' }));
-    return this.#enqueue(() => this.#run(incarnation, order));
+    const keys = secretKeys(order.keys);
+    return this.#enqueue(() => this.#run(incarnation, order, keys));
   }
   async ensureSealed(incarnation: number, order: EnsureSealed): Promise<SealedReport> {
     this.#refuseStale(incarnation);
@@ -141,34 +142,25 @@ export class RoomRunner {
     this.#live = null;
   }
 
-  async #run(incarnation: number, order: EnsureRunning): Promise<RunningReport> {
+  async #run(incarnation: number, order: EnsureRunning, keys: RoomSpec['keys']): Promise<RunningReport> {
     this.#refuseStale(incarnation);
     const before = this.record;
     if (before?.incarnation === incarnation) {
       if (before.phase === 'running' && before.running && this.#live) {
-        this.#live.keys ??= secretKeys(order.keys);
+        this.#live.keys ??= keys;
         return before.running;
       }
       if (before.ran) throw new Problem('incarnation.stale', { detail: `this incarnation is over: ${before.reason}` });
     }
     const leave = this.world.admit(this.roomId);
     try {
-      return await this.#replace(incarnation, order);
+      const template = await this.world.templates.get(order.templateId);
+      // Only an order that can be followed ends what runs.
+      if (this.live) await this.#stopVm('superseded');
+      return await this.#start({ roomId: this.roomId, incarnation, template, keys, env: order.env, hasDisk: order.hasDisk }, order);
     } finally {
       leave();
     }
-  }
-  async #replace(incarnation: number, order: EnsureRunning): Promise<RunningReport> {
-    if (this.live) await this.#stopVm('superseded');
-    const spec: RoomSpec = {
-      roomId: this.roomId,
-      incarnation,
-      template: await this.world.templates.get(order.templateId),
-      keys: secretKeys(order.keys),
-      env: order.env,
-      hasDisk: order.hasDisk,
-    };
-    return this.#start(spec, order);
   }
   async #start(spec: RoomSpec, order: EnsureRunning): Promise<RunningReport> {
     const { clock, driver, log } = this.world;

@@ -53,6 +53,12 @@ export class Rooms {
     for (const record of this.parts.journal.records().values()) if (livePhases.has(record.phase)) used += 1;
     return used;
   }
+  /** Requests into rooms that are open now. */
+  streams(): number {
+    let open = 0;
+    for (const runner of this.#runners.values()) open += runner.streamCount;
+    return open;
+  }
   /** The complete set of what runs here, and what ended since the control plane last acknowledged. */
   states(): { incarnations: IncarnationState[]; ended: IncarnationState[] } {
     const incarnations: IncarnationState[] = [];

@@ -59,9 +59,15 @@ async function proxy(exchange: Exchange, socket: Duplex, signal: AbortSignal, id
   else signal.addEventListener('abort', cut, { once: true });
   try {
     const answered = answerOf(outgoing, signal);
-    const uploaded = pipeline(countedBody(exchange.request, limits.http.invocationBodyBytes, () => idle.touch()), outgoing);
-    // The agent may answer, and close, before it has read everything: that is its right.
-    const answer = await Promise.race([answered, uploaded.then(() => answered, (error: unknown) => refusedOr(error, answered))]);
+    const uploaded = pipeline(countedBody(exchange.request, limits.http.invocationBodyBytes, () => idle.touch()), outgoing).then(
+      () => null,
+      (error: unknown) => error,
+    );
+    const answer = await answered.catch(async (error: unknown) => {
+      // A body that is too large cuts the request short: that is the cause, not what the agent made of it.
+      const failure = await uploaded;
+      throw isProblem(failure) ? failure : error;
+    });
     await pass(exchange, answer, signal, idle);
   } finally {
     signal.removeEventListener('abort', cut);
@@ -70,12 +76,7 @@ async function proxy(exchange: Exchange, socket: Duplex, signal: AbortSignal, id
   }
 }
 
-/** A body that is too large is the caller's fault; any other broken upload is told by how the agent's answer goes. */
-async function refusedOr(error: unknown, answered: Promise<IncomingMessage>): Promise<IncomingMessage> {
-  if (isProblem(error)) throw error;
-  return answered;
-}
-
+/** The beginning of the agent's answer, which may come, and end, before the agent has read everything. */
 function answerOf(outgoing: ClientRequest, signal: AbortSignal): Promise<IncomingMessage> {
   const answered = new Promise<IncomingMessage>((resolve, reject) => {
     outgoing.once('response', resolve);
@@ -89,7 +90,7 @@ function answerOf(outgoing: ClientRequest, signal: AbortSignal): Promise<Incomin
     });
   });
   // Nobody may be waiting any more when it fails.
-  answered.catch(() => undefined);
+  void answered.catch(() => undefined);
   return answered;
 }
 

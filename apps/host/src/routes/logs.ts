@@ -1,8 +1,8 @@
-import { pipeline } from 'node:stream/promises';
 import { LogsQuery } from '@alcove/contracts';
-import { readQuery } from '../http/answer';
+import { type Exchange, readQuery, writeWithPressure } from '../http/answer';
 import { quieted } from '../http/body';
 import type { Route } from '../http/server';
+import type { RoomStream } from '../rooms/live-guest';
 import type { Rooms } from '../rooms/rooms';
 import { roomOf } from './room-params';
 
@@ -16,18 +16,26 @@ export function logsRoute(rooms: Rooms): Route {
       const order = readQuery(exchange.query, LogsQuery);
       const stream = rooms.runner(roomId).stream(incarnation);
       try {
-        const signal = AbortSignal.any([exchange.gone, stream.signal]);
-        const bytes = quieted(await stream.guest.logs(order, signal));
-        exchange.response.writeHead(200, { 'content-type': 'application/octet-stream', 'cache-control': 'no-store' });
-        exchange.response.flushHeaders();
-        try {
-          await pipeline(bytes, exchange.response, { signal });
-        } finally {
-          bytes.destroy();
-        }
+        await send(exchange, order, stream);
       } finally {
         stream.close();
       }
     },
   };
+}
+
+async function send({ response, gone }: Exchange, order: LogsQuery, stream: RoomStream): Promise<void> {
+  const signal = AbortSignal.any([gone, stream.signal]);
+  const bytes = quieted(await stream.guest.logs(order, signal));
+  response.writeHead(200, { 'content-type': 'application/octet-stream', 'cache-control': 'no-store' });
+  response.flushHeaders();
+  try {
+    for await (const chunk of bytes as AsyncIterable<Buffer>) await writeWithPressure(response, chunk, signal);
+  } catch (error) {
+    // Whoever follows wants to know no more than that there is no more.
+    if (!order.follow || gone.aborted) throw error;
+  } finally {
+    bytes.destroy();
+  }
+  response.end();
 }
