@@ -94,8 +94,8 @@ async function send(body: Readable, stream: { send(bytes: Buffer): Promise<void>
 }
 
 export async function listFiles(mux: Mux, query: FileListQuery, signal: AbortSignal): Promise<{ entries: FileEntry[]; truncated: boolean }> {
-  // One more than wanted, to know whether there is more; the guest itself stops at the highest limit.
-  const limit = Math.min(query.limit + 1, limits.files.listEntries);
+  // One more than wanted, to know whether there is more.
+  const limit = query.limit + 1;
   const entries: FileEntry[] = [];
   let bytes = 0;
   await converse(
@@ -109,8 +109,7 @@ export async function listFiles(mux: Mux, query: FileListQuery, signal: AbortSig
     },
     () => undefined,
   );
-  const truncated = entries.length > query.limit || entries.length === limits.files.listEntries;
-  return { entries: entries.slice(0, query.limit), truncated };
+  return { entries: entries.slice(0, query.limit), truncated: entries.length > query.limit };
 }
 
 export function statFile(mux: Mux, path: string, signal: AbortSignal): Promise<FileEntry> {

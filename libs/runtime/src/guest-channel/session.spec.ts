@@ -123,7 +123,7 @@ describe('exec', () => {
     });
     const stdin = 'é'.repeat(500_000);
     await collect(session.exec(command({ stdin }), never));
-    expect(Buffer.concat(got).toString()).toBe(stdin);
+    expect(Buffer.concat(got).toString() === stdin).toBe(true);
   });
 
   it('is cancelled by leaving the loop and by the signal, and leaves no timer', async () => {
@@ -190,7 +190,7 @@ describe('files', () => {
     const { session } = await withPeer({ fileRead: (stream) => void stream.message({ size: 500_000, mode: '600', mtimeMs: 0 }).bytes(Buffer.alloc(500_000, 1)).end() });
     const { body, ...head } = await session.readFile({ path: 'a' }, never);
     expect(head).toEqual({ size: 500_000, mode: '0600', modifiedAt: '1970-01-01T00:00:00.000Z' });
-    expect(Buffer.concat((await body.toArray()) as Buffer[])).toEqual(Buffer.alloc(500_000, 1));
+    expect(Buffer.concat((await body.toArray()) as Buffer[]).equals(Buffer.alloc(500_000, 1))).toBe(true);
   });
 
   it('read: a body that nobody reads holds one window, and is cancelled by destroying it or by the signal', async () => {
@@ -230,7 +230,7 @@ describe('files', () => {
       },
     });
     expect(await session.writeFile({ path: 'a', makeParents: false }, Readable.from([Buffer.alloc(1_000_000, 3)]), never)).toEqual({ size: 1_000_000 });
-    expect(Buffer.concat(got)).toEqual(Buffer.alloc(1_000_000, 3));
+    expect(Buffer.concat(got).equals(Buffer.alloc(1_000_000, 3))).toBe(true);
   });
 
   it('write: what the guest does not grant is not taken from the source', async () => {
