@@ -97,6 +97,7 @@ export const IncarnationState = z.strictObject({
   reason: z.string().optional(),
   image: ImageRef.optional(),
   guestPrivateBytes: z.int().optional(),
+  vmmOverheadBytes: z.int().optional(),
 });
 export type IncarnationState = z.infer<typeof IncarnationState>;
 
