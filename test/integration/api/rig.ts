@@ -15,7 +15,7 @@ export interface Rig {
   readonly url: string;
   readonly internalUrl: string;
   readonly platformKey: string;
-  readonly folder: string;
+  readonly config: ApiConfig;
   /** A new tenant with a key that may do everything a tenant's key may. */
   tenant(options?: { roomsPerUser?: number }): Promise<{ tenant: Tenant; key: NewApiKey }>;
   call(method: string, path: string, options?: CallOptions): Promise<Response>;
@@ -82,7 +82,7 @@ export async function startRig(identities: { folder: string; of(name: string): T
     const key = (await (await call('POST', `/v1/tenants/${made.id}/keys`, { key: platformKey, json: { name: 'test', ratePerSecond: 10_000, concurrent: 10_000 } })).json()) as NewApiKey;
     return { tenant: made, key };
   };
-  return { api, url, internalUrl: `https://127.0.0.1:${addresses.internal.port}`, platformKey, folder: identities.folder, tenant, call, close: () => api.close() };
+  return { api, url, internalUrl: `https://127.0.0.1:${addresses.internal.port}`, platformKey, config, tenant, call, close: () => api.close() };
 }
 
 export function removeIdentities(identities: { folder: string }): void {

@@ -1,7 +1,9 @@
 import type { Readable } from 'node:stream';
 import { Controller } from '@nestjs/common';
 import { FileEntry, FileList } from '@alcove/contracts';
+import type { z } from 'zod';
 import { Asked, Route, type Call } from '../door/route';
+import { FileWritten } from '../door/routes';
 import { dropBody, passOn, pathWith, readAnswer, tellRoute } from '../streams/answers';
 import { RoomCalls, type RoomAnswer, type RoomCall } from '../streams/room-calls';
 
@@ -19,11 +21,11 @@ export class FilesController {
   }
 
   @Route('writeFile')
-  async write(@Asked() call: Call<'writeFile'>): Promise<FileEntry> {
+  async write(@Asked() call: Call<'writeFile'>): Promise<z.infer<typeof FileWritten>> {
     const length = call.request.headers['content-length'];
     const headers = { 'content-type': 'application/octet-stream', ...(length === undefined ? {} : { 'content-length': length }) };
     const answer = await this.#open(call, 'PUT', 'files', { headers, body: call.body as Readable });
-    return readAnswer(answer, FileEntry);
+    return readAnswer(answer, FileWritten);
   }
 
   @Route('removeFile')

@@ -14,6 +14,8 @@ import type { RouteSpec } from './route';
 const EventsQuery = z.strictObject({ after: z.string().regex(/^\d{1,19}$/).optional().meta({ description: 'The number of the last event that you have; the header Last-Event-ID counts more' }) });
 const wake = z.stringbool().default(true).meta({ description: 'false: a room that sleeps is not woken but answered 409 room.not_running' });
 const Wake = z.strictObject({ wake });
+/** What was written, in bytes. */
+export const FileWritten = z.strictObject({ size: z.int() }).meta({ id: 'FileWritten' });
 const KeyPage = z.strictObject({ keys: z.array(ApiKey) }).meta({ id: 'KeyPage' });
 const Health = z.strictObject({ ok: z.literal(true) }).meta({ id: 'Health' });
 const Readiness = z.strictObject({ ready: z.boolean(), notReady: z.array(z.string()) }).meta({ id: 'Readiness' });
@@ -121,7 +123,7 @@ export const routes = {
   },
   writeFile: {
     method: 'PUT', path: '/v1/rooms/:roomId/files', tag: 'In the room', summary: 'Write a file', description: 'It appears whole or not at all.', access: 'rooms:exec',
-    query: FileWriteQuery.extend({ wake }), body: { stream: limits.http.fileBytes }, answer: { status: 200, description: 'The file', schema: FileEntry }, problems: [...aFile, 'file.no_space'],
+    query: FileWriteQuery.extend({ wake }), body: { stream: limits.http.fileBytes }, answer: { status: 200, description: 'How long the file is', schema: FileWritten }, problems: [...aFile, 'file.no_space'],
   },
   removeFile: {
     method: 'DELETE', path: '/v1/rooms/:roomId/files', tag: 'In the room', summary: 'Remove a file or a folder', access: 'rooms:exec',
