@@ -26,8 +26,11 @@ export const HostSettings = z.strictObject({
   ALCOVE_ROOMS_MAX: integer(1, 10_000).default(64),
   /** First of a range of user ids, one per room; absent: rooms run as this user. */
   ALCOVE_VM_UID_BASE: integer(1, 2 ** 31).optional(),
-  /** Blank encrypted disks kept ready. */
-  ALCOVE_DISK_POOL: integer(0, 256).default(2),
+  /** Paths, or names to be found on the PATH. */
+  ALCOVE_QEMU: z.string().min(1).default('qemu-system-x86_64'),
+  ALCOVE_QEMU_IMG: z.string().min(1).default('qemu-img'),
+  /** Translation cache of each emulated guest: less memory against less speed. */
+  ALCOVE_TB_SIZE_MIB: integer(8, 1024).default(64),
   ALCOVE_LOG_LEVEL: LogLevel.default('info'),
   ALCOVE_HEARTBEAT_MS: integer(10, 60_000).default(limits.host.heartbeatMs),
   /** Ceiling on the lease that the control plane grants. */

@@ -18,7 +18,8 @@ export class FolderTaken extends Error {
  * ends, however it ends, and no VM inherits it. Throws FolderTaken.
  */
 export async function takeFolder(folder: string): Promise<Server> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  // VMs run as users of their own and pass through to their run folders; what is ours in here is 0600.
+  await mkdir(folder, { recursive: true, mode: 0o711 });
   const name = createHash('sha256').update(await realpath(folder)).digest('hex').slice(0, 32);
   const holder = createServer((socket) => socket.destroy());
   await new Promise<void>((resolve, reject) => {

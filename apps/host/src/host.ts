@@ -1,7 +1,7 @@
 import type { Server } from 'node:https';
 import { type Clock, limits, type Log, newId, type Random } from '@alcove/base';
-import { type Capacity, type HostDescription, type HostState } from '@alcove/contracts';
-import type { Driver, ProbeReport } from '@alcove/runtime';
+import type { Capacity, HostDescription, HostState, IncarnationState } from '@alcove/contracts';
+import type { Driver, MemoryFigures, ProbeReport } from '@alcove/runtime';
 import type { ControlPlane } from './control-plane';
 import { createHostServer, type TlsFiles } from './http/server';
 import type { Journal } from './journal';
@@ -88,7 +88,7 @@ export class Host {
   /** Serves the host API. Resolves with the bound address. */
   async listen(address: { host: string; port: number }, tls: TlsFiles, publicUrl: string | undefined): Promise<{ host: string; port: number }> {
     const { rooms, metrics } = this;
-    const routes = [...verbRoutes(rooms), invocationRoute(rooms, this.parts.clock), execRoute(rooms), ...fileRoutes(rooms), logsRoute(rooms), ...stateRoutes(() => this.state(), metrics)];
+    const routes = [...verbRoutes(rooms), invocationRoute(rooms, this.parts.clock), execRoute(rooms), ...fileRoutes(rooms), logsRoute(rooms), ...stateRoutes((memory) => this.state(memory), metrics)];
     const server = createHostServer(tls, routes, this.parts.log, (route, status, ms) => metrics.request(route, status, ms));
     await new Promise<void>((resolve, reject) => server.once('error', reject).listen(address.port, address.host, resolve));
     this.#server = server;
@@ -113,11 +113,18 @@ export class Host {
     await this.parts.driver.close();
     await this.parts.journal.close();
   }
-  async state(): Promise<HostState> {
-    const { incarnations } = this.rooms.states();
+  /** What a beat says, on demand. `memory`: with what each running room costs, which takes a look at every page of it. */
+  async state(memory = false): Promise<HostState> {
+    const states = this.rooms.states().incarnations;
+    const incarnations: IncarnationState[] = [];
+    for (const state of states) incarnations.push(memory && state.phase === 'running' ? { ...state, ...(await this.#memoryOf(state)) } : state);
     return { hostId: this.options.hostId, bootId: this.bootId, fenced: this.rooms.fenced, ...(await this.#describe()), incarnations };
   }
 
+  async #memoryOf(room: IncarnationState): Promise<Partial<MemoryFigures>> {
+    // A room may end while it is looked at.
+    return (await this.parts.driver.memoryOf?.(room).catch(() => undefined)) ?? {};
+  }
   async #describe(): Promise<{ description: HostDescription; capacity: Capacity }> {
     const probe = this.#probe ?? (this.#probe = await this.parts.driver.probe());
     const templates = (await this.parts.templates.list()).map(({ manifest: { id, name, builtAt, cloneSafe, size } }) => ({ id, name, builtAt, cloneSafe, size }));

@@ -101,7 +101,7 @@ export class FileJournal implements Journal {
 
   /** Opens or makes the journal in this folder. What is damaged is left out; `skipped` lines are logged. */
   static async open(folder: string, log: Log): Promise<FileJournal> {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await mkdir(folder, { recursive: true });
     const text = await readFile(join(folder, fileName)).catch((error: unknown) => {
       if (errorCode(error) === 'ENOENT') return Buffer.alloc(0);
       throw error;
