@@ -23,7 +23,7 @@ describeWithTemplate('the guest channel against a real guest', () => {
   const never = new AbortController().signal;
 
   beforeAll(async () => {
-    const booted = await BareGuest.boot(template, (channel, signal) => openGuestSession(channel, { clock: systemClock, log: silentLog, signal, firstAnswerMs: 12_000 }));
+    const booted = await BareGuest.boot(template, (channel, signal) => openGuestSession(channel, { clock: systemClock, log: silentLog, signal, firstAnswerMs: 30_000 }));
     guest = booted.guest;
     session = booted.session;
   });
@@ -155,21 +155,11 @@ describeWithTemplate('the guest channel against a real guest', () => {
       const sent = createHash('sha256');
       for (let i = 0; i < chunks; i++) sent.update(chunk);
       const wanted = sent.digest('hex');
-      let start = performance.now();
       await write('big', Readable.from((function* () { for (let i = 0; i < chunks; i++) yield chunk; })()));
-      const up = performance.now() - start;
-      start = performance.now();
       const { size, body } = await session.readFile({ path: 'big' }, never);
       const got = createHash('sha256');
       for await (const bytes of body) got.update(bytes as Buffer);
-      const down = performance.now() - start;
       expect([size, got.digest('hex')]).toEqual([chunks * MiB, wanted]);
-      process.stderr.write(`host → guest ${Math.round(100_000 / up)} MiB/s (with fsync), guest → host ${Math.round(100_000 / down)} MiB/s\n`);
-      start = performance.now();
-      await run(['cat', '/proc/self/stat']);
-      let bytes = 0;
-      for await (const event of session.exec({ command: ['head', '-c', String(64 * MiB), '/dev/zero'], timeoutMs: 60_000, outputBytes: 64 * MiB }, never)) if (event.event === 'stdout') bytes += event.data.length;
-      process.stderr.write(`exec output ${Math.round(64_000 / (performance.now() - start))} MiB/s ${bytes}\n`);
       await session.removeFile('big', false, never);
     });
     it('that were written by half leave nothing behind', async () => {
@@ -192,7 +182,7 @@ describeWithTemplate('the guest channel against a real guest', () => {
       await until('test -z "$(ls -A half)"');
     });
     it('that are read by half stop being sent', async () => {
-      const { body } = await session.readFile({ path: '/dev/../usr/local/bin/node' }, never).catch(() => session.readFile({ path: '/bin/bash' }, never));
+      const { body } = await session.readFile({ path: '/bin/bash' }, never);
       for await (const bytes of body) {
         expect((bytes as Buffer).length).toBeGreaterThan(0);
         break;
@@ -240,10 +230,8 @@ describeWithTemplate('the guest channel against a real guest', () => {
   });
 
   it('100 streams at once', async () => {
-    const started = performance.now();
     const outs = await Promise.all(Array.from({ length: 100 }, (_, i) => run(['echo', String(i)])));
     expect(outs.map((o) => o.out)).toEqual(Array.from({ length: 100 }, (_, i) => `${i}\n`));
-    process.stderr.write(`100 execs at once: ${Math.round(performance.now() - started)} ms\n`);
   });
 
   it('logs', async () => {
