@@ -46,11 +46,17 @@ export class Chaos {
       await this.world.run(this.#random.below(this.#random.below(3) === 0 ? 3_000 : 300), this.#check);
       await this.#act();
     }
-    await this.#heal();
-    await this.world.run(calmMs, this.#check);
+    if (!this.#broken) await this.#heal();
+    if (!this.#broken) await this.world.run(calmMs, this.#check);
     this.#guard(() => this.#checker.finally(this.#snapshot(), this.world.worker.node.now()));
     this.#guard(() => this.#checkCalls());
-    if (this.#broken) throw new SimulationFailed(`seed ${this.seed}: ${this.#broken.message}\n${this.#log.slice(-60).join('\n')}`, { cause: this.#broken });
+    if (this.#broken) throw new SimulationFailed(`seed ${this.seed}: ${this.#broken.message}\n${this.#story(this.#broken.message)}`, { cause: this.#broken });
+  }
+
+  /** What happened to the room that the message names, everything that went wrong, and the last moments of all. */
+  #story(message: string): string {
+    const room = /room_[0-9a-f]{16}([0-9a-f]{4})/.exec(message)?.[1] ?? 'nothing';
+    return this.#log.filter((line, i) => i > this.#log.length - 12 || line.includes(room) || line.includes('!')).slice(-90).join('\n');
   }
 
   readonly #check = (): void => this.#guard(() => this.#checker.always(this.#snapshot()));
@@ -59,6 +65,7 @@ export class Chaos {
     try {
       check();
     } catch (error) {
+      if (!this.#broken) this.#say(`broken: ${(error as Error).message}`);
       this.#broken ??= error as Error;
     }
   }
@@ -216,6 +223,6 @@ export class Chaos {
   }
 
   #say(line: string): void {
-    this.#log.push(`${(this.world.time.elapsedMs / 1000).toFixed(3).padStart(9)} ${line}`);
+    if (!this.#broken) this.#log.push(`${(this.world.time.elapsedMs / 1000).toFixed(3).padStart(9)} ${line}`);
   }
 }

@@ -68,9 +68,9 @@ export class RoomMover<Scope = Tx> {
   async create(absent: RoomRecord, actor: string, admit: (scope: Scope) => Promise<RoomLimit>): Promise<RoomRecord> {
     const event: LifecycleEvent = { kind: 'wake', reason: 'created' };
     const host = await this.#place(absent);
-    const made = change(absent, event, { now: this.#parts.clock.now(), hostId: host.id });
+    const made = change(absent, event, { now: this.#parts.clock.now(), host: placeOf(host) });
     assert(made.next, 'a new room starts');
-    const also = this.#also({ room: absent, open: [] }, made, event, { actor }, host);
+    const also = this.#also({ room: absent, open: [] }, made, event, { actor });
     await this.#parts.store.create({ next: made.next, news: made.news, opens: { incarnation: made.next.incarnation, hostId: host.id }, reports: [] }, admit, also.write);
     this.#saved(made.next, [], also.started());
     return made.next;
@@ -121,10 +121,10 @@ export class RoomMover<Scope = Tx> {
     const expected = decide(room, event);
     const opens = expected.kind === 'move' && expected.incarnation > room.incarnation;
     const host = opens ? await this.#place(room) : null;
-    const made = change(room, event, { now: this.#parts.clock.now(), ...(host && { hostId: host.id }) });
+    const made = change(room, event, { now: this.#parts.clock.now(), ...(host && { host: placeOf(host) }) });
     const { next, verdict } = made;
     if (!next) return { room, verdict };
-    const also = this.#also(found, made, event, options, host);
+    const also = this.#also(found, made, event, options);
     const reports = reportsOf(event, options.sequence ?? null);
     const saved = await this.#parts.store.save({ next, news: made.news, opens: host && { incarnation: next.incarnation, hostId: host.id }, reports }, also.write);
     if (!saved) {
@@ -142,7 +142,7 @@ export class RoomMover<Scope = Tx> {
   }
 
   /** What is written in the transaction of a save. It may run more than once; the last run counts. */
-  #also(found: RoomWithIncarnations, made: Change, event: LifecycleEvent, options: ApplyOptions, host: HostRecord | null): { write: (scope: Scope) => Promise<void>; started: () => StartedSaga | null } {
+  #also(found: RoomWithIncarnations, made: Change, event: LifecycleEvent, options: ApplyOptions): { write: (scope: Scope) => Promise<void>; started: () => StartedSaga | null } {
     const { runner, outbox, audit, clock } = this.#parts;
     const next = made.next;
     assert(next, 'nothing to save');
@@ -151,7 +151,7 @@ export class RoomMover<Scope = Tx> {
       const { effect } = made;
       if (effect) {
         assert(this.#sagas, 'the sagas are not known yet');
-        const params = moveParams(next, effect.incarnation, found.open, host && storeGroupOf(host));
+        const params = moveParams(next, effect.incarnation, found.open);
         started = await runner.start(scope, this.#sagas[effect.saga], { tenantId: next.tenantId, params });
       } else if (reconcile(next, clock.now(), { hostLost: false })) {
         await outbox.enqueue(scope, 'room.reconcile', { roomId: next.id, tenantId: next.tenantId });
@@ -180,6 +180,10 @@ export class RoomMover<Scope = Tx> {
     const oldest = this.#recent.size > recentMax ? this.#recent.keys().next().value : undefined;
     if (oldest !== undefined) this.#recent.delete(oldest);
   }
+}
+
+function placeOf(host: HostRecord): { id: string; storeGroup: string } {
+  return { id: host.id, storeGroup: storeGroupOf(host) };
 }
 
 /** What an event says about the row of its incarnation. */

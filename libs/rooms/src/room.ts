@@ -51,7 +51,7 @@ export interface RoomRecord {
   readonly envSealed: string | null;
   /** True once the room has run: there is a disk worth keeping. */
   readonly hasDisk: boolean;
-  /** The hosts that can see the room's disk and images; null before there is a disk. */
+  /** The hosts that can see the room's disk and images: those that share a store with the first one that was told to start it. Null before that. */
   readonly storeGroup: string | null;
   /** The engine that made the newest image (`driver/accelerator/build`): placement prefers a host with the same. */
   readonly engine: string | null;

@@ -1,6 +1,6 @@
 import type { Clock, Log } from '@alcove/base';
 import { isProblem, type IncarnationState } from '@alcove/contracts';
-import { engineOf, type HostRecord, type IncarnationLedger, type OpenIncarnation, storeGroupOf } from '@alcove/fleet';
+import { engineOf, type HostRecord, type IncarnationLedger, type OpenIncarnation } from '@alcove/fleet';
 import { mayLive, type LifecycleEvent } from './lifecycle/lifecycle';
 import type { RoomRecord } from './room';
 import type { RoomMover } from './room-mover';
@@ -93,6 +93,6 @@ function eventOf(host: HostRecord, found: RoomWithIncarnations, state: Incarnati
   if (state.phase === 'sealed' && image) return { kind: 'sealed', incarnation, image, engine: engineOf(host), detail: {} };
   if (!isOpen(found, incarnation)) return null;
   if (state.phase === 'gone') return { kind: 'gone', incarnation, reason: state.reason ?? 'gone' };
-  if (state.phase === 'running' && room.state === 'failed') return { kind: 'up', incarnation, reason: 'lives_after_all', storeGroup: storeGroupOf(host), start: null };
+  if (state.phase === 'running' && room.state === 'failed') return { kind: 'up', incarnation, reason: 'lives_after_all', start: null };
   return null;
 }

@@ -147,12 +147,15 @@ export class RoomsService<Scope = Tx> {
    * Resolves without a change when it runs after all, or when the host cannot be asked: then its lease decides.
    */
   async reportLost(route: RoomRoute, code: ProblemCode): Promise<void> {
-    const { hosts, mover } = this.#parts;
+    const { hosts, mover, store } = this.#parts;
     const { roomId, tenantId, incarnation } = route;
+    // A room on the move is its saga's.
+    const found = await store.find(tenantId, roomId);
+    if (found?.room.state !== 'running' || found.room.incarnation !== incarnation) return;
     let lives: boolean;
     try {
       const { incarnations } = await hosts.state(route.host);
-      lives = incarnations.some((one) => one.roomId === roomId && one.incarnation === incarnation && one.phase === 'running');
+      lives = incarnations.some((one) => one.roomId === roomId && one.incarnation === incarnation && one.phase !== 'gone');
     } catch (error) {
       if (!isProblem(error)) throw error;
       return;

@@ -30,7 +30,7 @@ function imageOf(room: RoomRecord): ImageRef {
 /** The save that an event makes of a row, as the mover builds it. */
 export function saveOf(room: RoomRecord, event: LifecycleEvent, options: { hostId?: string; reports?: IncarnationReport[]; at?: number } = {}): RoomSave {
   const { hostId = 'host-a', reports = [], at = now } = options;
-  const made = change(room, event, { now: at, hostId });
+  const made = change(room, event, { now: at, host: { id: hostId, storeGroup: 'g' } });
   if (!made.next) throw new Error(`${event.kind} in ${room.state} changes nothing`);
   const opens = made.next.incarnation > room.incarnation ? { incarnation: made.next.incarnation, hostId } : null;
   return { next: made.next, news: made.news, opens, reports };
@@ -38,7 +38,7 @@ export function saveOf(room: RoomRecord, event: LifecycleEvent, options: { hostI
 
 const wake: LifecycleEvent = { kind: 'wake', reason: 'asked' };
 const sleep: LifecycleEvent = { kind: 'sleep', reason: 'asked' };
-const up = (room: RoomRecord): LifecycleEvent => ({ kind: 'up', incarnation: room.incarnation, reason: 'started', storeGroup: 'g', start: { resumedFrom: 'new', isolation: 'software', fallbacks: [], detail: {} } });
+const up = (room: RoomRecord): LifecycleEvent => ({ kind: 'up', incarnation: room.incarnation, reason: 'started', start: { resumedFrom: 'new', isolation: 'software', fallbacks: [], detail: {} } });
 const sealed = (room: RoomRecord): LifecycleEvent => ({ kind: 'sealed', incarnation: room.incarnation, image: imageOf(room), engine: 'fake/none/1', detail: { stallMs: 1 } });
 const gone = (room: RoomRecord): LifecycleEvent => ({ kind: 'gone', incarnation: room.incarnation, reason: 'vmm_exited' });
 const report = (incarnation: number, phase: IncarnationReport['phase'], sequence: number | null): IncarnationReport => ({ incarnation, phase, sequence, reason: null });

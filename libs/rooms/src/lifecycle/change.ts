@@ -17,7 +17,7 @@ export interface Change {
 export interface ChangeFacts {
   /** Milliseconds since 1970. */
   readonly now: number;
-  readonly hostId?: string;
+  readonly host?: { readonly id: string; readonly storeGroup: string };
 }
 
 /** The row that follows from `event`, by the lifecycle's verdict. Pure; the caller saves it by compare-and-set on the generation it started from. */
@@ -66,7 +66,8 @@ function moved(room: RoomRecord, event: LifecycleEvent, verdict: Verdict & { kin
     deadlineAt: isMoving(verdict.to) ? facts.now + deadlineMs(verdict.to) : null,
     generation,
     incarnation: verdict.incarnation,
-    hostId: facts.hostId ?? room.hostId,
+    hostId: facts.host?.id ?? room.hostId,
+    storeGroup: facts.host?.storeGroup ?? room.storeGroup,
   };
   switch (event.kind) {
     case 'up':
@@ -85,7 +86,7 @@ function moved(room: RoomRecord, event: LifecycleEvent, verdict: Verdict & { kin
 }
 
 function running(entered: RoomRecord, event: LifecycleEvent & { kind: 'up' }, before: RoomRecord, now: number): RoomRecord {
-  const rested: RoomRecord = { ...entered, wakePending: false, failures: 0, failure: null, hasDisk: true, storeGroup: event.storeGroup, imageSpent: true };
+  const rested: RoomRecord = { ...entered, wakePending: false, failures: 0, failure: null, hasDisk: true, imageSpent: true };
   if (event.start) return { ...rested, ...keptImages(before, event.start.resumedFrom), resumedFrom: event.start.resumedFrom, isolation: event.start.isolation };
   if (before.state !== 'hibernating') return rested;
   // The seal failed: told, and not tried again at once.
@@ -110,7 +111,7 @@ export function checkpointOf(room: RoomRecord): ImageRef | null {
 }
 
 function sealed(room: RoomRecord, image: ImageRef, engine: string | null, now: number): RoomRecord {
-  return { ...room, image, previous: room.image, imageSpent: false, sealedAt: now, engine, failures: 0, failure: null };
+  return { ...room, hasDisk: true, image, previous: room.image, imageSpent: false, sealedAt: now, engine, failures: 0, failure: null };
 }
 
 /** A wake that was tried has had its answer; one that could not start yet stays wished for. */

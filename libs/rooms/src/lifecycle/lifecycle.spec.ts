@@ -8,7 +8,7 @@ import { lifecycleText } from './lifecycle.text';
 import { reconcile, retryAt } from './reconcile';
 
 const now = 1_700_000_000_000;
-const facts = { now, hostId: 'host_1' };
+const facts = { now, host: { id: 'host_1', storeGroup: 'g' } };
 const wake: LifecycleEvent = { kind: 'wake', reason: 'asked' };
 const sleep: LifecycleEvent = { kind: 'sleep', reason: 'asked' };
 const idle: LifecycleEvent = { kind: 'sleep', reason: 'idle' };
@@ -20,7 +20,7 @@ function absent(): RoomRecord {
 }
 
 function up(room: RoomRecord, resumedFrom: 'new' | 'memory' | 'disk' | 'checkpoint'): LifecycleEvent {
-  return { kind: 'up', incarnation: room.incarnation, move: room.move, reason: 'started', storeGroup: 'g', start: { resumedFrom, isolation: 'emulated', fallbacks: [], detail: { ms: 1 } } };
+  return { kind: 'up', incarnation: room.incarnation, move: room.move, reason: 'started', start: { resumedFrom, isolation: 'emulated', fallbacks: [], detail: { ms: 1 } } };
 }
 
 function image(room: RoomRecord, generation = room.move): ImageRef {
@@ -124,7 +124,7 @@ describe('the lifecycle', () => {
 
   it('goes on running when a seal failed and the VM lives', () => {
     const room = after(running(), () => sleep);
-    expect(after(room, (row) => ({ kind: 'up', incarnation: 1, move: row.move, reason: 'seal_failed', storeGroup: 'g', start: null }))).toMatchObject({ state: 'running', resumedFrom: 'new' });
+    expect(after(room, (row) => ({ kind: 'up', incarnation: 1, move: row.move, reason: 'seal_failed', start: null }))).toMatchObject({ state: 'running', resumedFrom: 'new' });
   });
 
   it('wakes a room whose VM died, and destroys one that failed', () => {

@@ -57,7 +57,7 @@ function anyEvent(random: Random, room: RoomRecord): LifecycleEvent {
     case 4:
     case 5: {
       const levels = room.hasDisk ? (['memory', 'disk', 'checkpoint'] as const) : (['new'] as const);
-      return { kind: 'up', incarnation, reason: 'started', storeGroup: 'g', ...(random.below(2) ? { move } : {}), start: started(pick(random, levels)) };
+      return { kind: 'up', incarnation, reason: 'started', ...(random.below(2) ? { move } : {}), start: started(pick(random, levels)) };
     }
     case 6:
       return { kind: 'sealed', incarnation, image: imageOf(room, incarnation, generation), engine: null, detail: {} };
@@ -99,7 +99,7 @@ function succeed(room: RoomRecord): LifecycleEvent {
   const { incarnation, move } = room;
   if (room.state === 'hibernating') return { kind: 'sealed', incarnation, image: imageOf(room, incarnation, move), engine: 'e', detail: {} };
   if (room.state === 'destroying') return { kind: 'discarded', incarnation, move };
-  return { kind: 'up', incarnation, move, reason: 'started', storeGroup: 'g', start: started(room.image && !room.imageSpent ? 'memory' : room.hasDisk ? 'disk' : 'new') };
+  return { kind: 'up', incarnation, move, reason: 'started', start: started(room.image && !room.imageSpent ? 'memory' : room.hasDisk ? 'disk' : 'new') };
 }
 
 /** With no more faults and nobody asking, reconciling must bring the room to a rest that honours what is wanted. */
@@ -108,7 +108,7 @@ function settle(room: RoomRecord): RoomRecord {
   for (let i = 0; i < 8; i++) {
     const event = isMoving(room.state) ? succeed(room) : reconcile(room, (now += 1e9), { hostLost: false });
     if (!event) return room;
-    const done = change(room, event, { now, hostId: 'host_1' });
+    const done = change(room, event, { now, host: { id: 'host_1', storeGroup: 'g' } });
     if (!done.next) throw new Error(`${event.kind} in ${room.state} led nowhere: ${JSON.stringify(done.verdict)}`);
     room = done.next;
     checkRow(room);
@@ -130,7 +130,7 @@ function walk(seed: number, seen: Set<string>): void {
   for (let i = 0; i < eventsPerWalk; i++) {
     now += random.below(1000);
     const event = anyEvent(random, room);
-    const done = change(room, event, { now, hostId: 'host_1' });
+    const done = change(room, event, { now, host: { id: 'host_1', storeGroup: 'g' } });
     if (done.effect && done.effect.incarnation !== done.next?.incarnation) throw new Error('a saga for another incarnation');
     if (!done.next) continue;
     checkStep(room, event, done.next);

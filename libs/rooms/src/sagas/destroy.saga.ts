@@ -32,12 +32,12 @@ async function endAll<Scope>(parts: SagaParts<Scope>, context: MoveContext): Pro
   for (const { incarnation, hostId } of found?.open ?? []) await endIncarnation(parts, context, { incarnation, hostId }, 'destroyed');
 }
 
-/** The host that ran it last, if it is up; else any that sees the disk. A room that never ran may have left half a disk where it was tried. */
+/** The host that ran it last, if it is up; else any that sees the disk. Also for a room that never ran: it may have left half a disk. */
 async function discardData<Scope>(parts: SagaParts<Scope>, context: MoveContext): Promise<void> {
   const { incarnation, hostId, storeGroup } = context.params;
   const lastHostId = hostId !== null && !(await parts.fleet.isLost(hostId)) ? hostId : null;
-  if (lastHostId === null && storeGroup === null) return;
-  const target = lastHostId ?? (await parts.fleet.anyOf(storeGroup ?? '')).id;
+  if (storeGroup === null) return;
+  const target = lastHostId ?? (await parts.fleet.anyOf(storeGroup)).id;
   await ensureGone(parts, context, { incarnation: Math.max(1, incarnation), hostId: target }, 'destroyed', true);
 }
 

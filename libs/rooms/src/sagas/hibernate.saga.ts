@@ -2,7 +2,7 @@ import { limits } from '@alcove/base';
 import { isProblem, Problem, type SealedReport } from '@alcove/contracts';
 import type { Json } from '@alcove/db';
 import { defineSaga, type Saga, type SagaStep } from '@alcove/jobs';
-import { engineOf, storeGroupOf, type HostRecord } from '@alcove/fleet';
+import { engineOf, type HostRecord } from '@alcove/fleet';
 import type { LifecycleEvent } from '../lifecycle/lifecycle';
 import { MoveParams } from './move';
 import { endIncarnation, hostIdOf, operationId, type MoveContext, type SagaParts } from './saga-parts';
@@ -86,7 +86,7 @@ async function askHost<Scope>(parts: SagaParts<Scope>, context: MoveContext, hos
   const { incarnations } = await parts.hosts.state({ id: host.id, url: host.description.url });
   const state = incarnations.find((one) => one.roomId === roomId && one.incarnation === incarnation);
   if (state?.image) return { kind: 'sealed', incarnation, image: state.image, engine: engineOf(host), detail: {} };
-  if (state?.phase === 'running') return { kind: 'up', incarnation, move, reason: 'seal_failed', storeGroup: storeGroupOf(host), start: null };
+  if (state?.phase === 'running') return { kind: 'up', incarnation, move, reason: 'seal_failed', start: null };
   if (state?.phase === 'sealing' || state?.phase === 'starting') throw new Problem('room.busy', { detail: `the host is ${state.phase}` });
   try {
     const report = await ensureSealed(parts, context);

@@ -30,15 +30,15 @@ export const MoveParams = z.strictObject({
 });
 export type MoveParams = z.infer<typeof MoveParams>;
 
-export function moveParams(room: RoomRecord, incarnation: number, open: readonly IncarnationRecord[], storeGroup: string | null): MoveParams {
-  const { id: roomId, userId, move, hostId, templateId, size, hasDisk, envSealed } = room;
+export function moveParams(room: RoomRecord, incarnation: number, open: readonly IncarnationRecord[]): MoveParams {
+  const { id: roomId, userId, move, hostId, templateId, size, hasDisk, envSealed, storeGroup } = room;
   return {
     roomId,
     userId,
     move,
     incarnation,
     hostId,
-    storeGroup: storeGroup ?? room.storeGroup,
+    storeGroup,
     templateId,
     size: { ...size },
     image: freshImageOf(room),

@@ -1,7 +1,6 @@
 import { isProblem, Problem, type RunningReport } from '@alcove/contracts';
 import type { Json } from '@alcove/db';
 import type { Saga, SagaStep, SettledContext } from '@alcove/jobs';
-import { storeGroupOf } from '@alcove/fleet';
 import type { MoveParams } from './move';
 import { endIncarnation, hostIdOf, operationId, type MoveContext, type SagaParts } from './saga-parts';
 
@@ -11,12 +10,14 @@ import { endIncarnation, hostIdOf, operationId, type MoveContext, type SagaParts
  *   start   do: fence every older incarnation, then ensureRunning on the chosen host     undo: ensureGone of this incarnation; disk and images stay
  *   record  do: `up` into the row; refused when the move was given up meanwhile          undo: nothing of its own
  *
- * Fencing comes before the order to start, in the same step, because it must be true at the moment of the order, also on a retry.
+ * Fencing comes before the order to start, in the same step, because it must be true at the moment of the order, also on a retry. What is not closed: an order
+ * that the network holds back for longer than the host's lease and margin and then delivers.
  */
 export function startSteps<Scope>(parts: SagaParts<Scope>): Saga<MoveParams>['steps'] {
   const start: SagaStep<MoveParams> = {
     name: 'start',
     do: async (context) => {
+      if (context.attempt > 1) await refuseIfOver(parts, context);
       for (const older of context.params.older) await endIncarnation(parts, context, older, 'superseded');
       return (await ensureRunning(parts, context)) as unknown as Json;
     },
@@ -24,6 +25,15 @@ export function startSteps<Scope>(parts: SagaParts<Scope>): Saga<MoveParams>['st
   };
   const record: SagaStep<MoveParams> = { name: 'record', do: (context) => recordUp(parts, context) };
   return [start, record];
+}
+
+/**
+ * On a later attempt the room may have been given up and its host's incarnations written off as lost: an order that reached the host then would start a VM
+ * beside the next one. Throws `incarnation.stale`.
+ */
+async function refuseIfOver<Scope>(parts: SagaParts<Scope>, { params, tenantId }: MoveContext): Promise<void> {
+  const found = await parts.store.find(tenantId, params.roomId);
+  if (found?.room.move !== params.move) throw new Problem('incarnation.stale', { detail: 'the move was given up' });
 }
 
 async function ensureRunning<Scope>(parts: SagaParts<Scope>, context: MoveContext): Promise<RunningReport> {
@@ -62,7 +72,7 @@ async function recordUp<Scope>(parts: SagaParts<Scope>, context: MoveContext): P
   const { incarnation, move } = params;
   const applied = await parts.mover.apply(
     { tenantId, roomId: params.roomId },
-    { kind: 'up', incarnation, move, reason: 'started', storeGroup: storeGroupOf(host), start },
+    { kind: 'up', incarnation, move, reason: 'started', start },
     { actor: `host:${host.id}`, sequence: report.sequence },
   );
   if (applied.verdict.kind === 'move') return;
