@@ -130,7 +130,10 @@ export class FileJournal implements Journal {
 
   #put(record: RoomRecord, intent: boolean, durable: boolean): Promise<void> {
     const line = encode(record);
-    if (line.length > limits.hostAgent.journalRecordBytes) return Promise.reject(new Problem('internal', { detail: `a journal record of ${line.length} bytes` }));
+    if (line.length > limits.hostAgent.journalRecordBytes) {
+      this.log.error({ roomId: record.roomId, bytes: line.length }, 'a journal record is too large');
+      return intent ? Promise.reject(new Problem('internal')) : Promise.resolve();
+    }
     return new Promise((resolve, reject) => {
       this.#pending.push({ record: structuredClone(record), line, intent, durable, resolve, reject });
       this.#flushing ??= this.#flush().finally(() => (this.#flushing = undefined));

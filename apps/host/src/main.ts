@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { type Clock, createLog, type Log, systemClock, systemRandom } from '@alcove/base';
+import { createLog, type Log, systemRandom } from '@alcove/base';
 import { machineCapacity } from './capacity';
 import { type HostSettings, hostSettings } from './config';
 import { httpsControlPlane } from './control-plane';
@@ -7,14 +7,13 @@ import { createEngine } from './engine';
 import { Host } from './host';
 import { FolderTaken, leaseKeeper, machineBootId, readLease, takeFolder } from './host-folder';
 import { FileJournal } from './journal';
-
-/** Counts from the machine's boot (CLOCK_MONOTONIC), so that a lease means the same to the next host agent. */
-const machineClock: Clock = { ...systemClock, monotonic: () => Number(process.hrtime.bigint()) / 1e6 };
+import { machineClock } from './machine-clock';
 
 async function build(settings: HostSettings, log: Log): Promise<Host> {
   const folder = settings.ALCOVE_HOST_DIR;
+  const clock = machineClock();
   const tls = await readTls(settings);
-  const { driver, templates } = await createEngine(settings, machineClock, log);
+  const { driver, templates } = await createEngine(settings, clock, log);
   const bootId = await machineBootId();
   const lease = { earlier: await readLease(folder), machineBootId: bootId, keep: leaseKeeper(folder, bootId, log) };
   const controlPlane = httpsControlPlane(settings.ALCOVE_CONTROL_URL, settings.ALCOVE_HOST_ID, tls);
@@ -29,7 +28,7 @@ async function build(settings: HostSettings, log: Log): Promise<Host> {
     orphanGraceMs: settings.ALCOVE_ORPHAN_GRACE_MS,
   };
   const capacity = (rooms: { max: number; used: number }) => machineCapacity(settings.ALCOVE_STORE_DIR, rooms);
-  const parts = { driver, journal, templates, controlPlane, clock: machineClock, random: systemRandom, log, lease, capacity };
+  const parts = { driver, journal, templates, controlPlane, clock, random: systemRandom, log, lease, capacity };
   const host = new Host(parts, options, settings.ALCOVE_HOST_URL ?? 'https://localhost');
   host.metrics.withProcess();
   await host.prepare();
@@ -49,6 +48,8 @@ async function main(): Promise<void> {
   const { settings, unknown } = hostSettings();
   const log = createLog('host', settings.ALCOVE_LOG_LEVEL);
   if (unknown.length > 0) log.debug({ unknown }, 'settings that are not the host agent’s');
+  // Whoever read our first line may be gone: rooms do not end with them.
+  process.stdout.on('error', () => undefined);
   process.on('unhandledRejection', (err) => log.error({ err }, 'a failure nobody waited for'));
   process.on('uncaughtException', (err) => {
     log.fatal({ err }, 'a failure of the agent itself; rooms go on running');

@@ -90,6 +90,17 @@ export class RoomRunner {
   adopt(vm: FoundVm): Promise<void> {
     return this.#enqueue(() => this.#adopt(vm));
   }
+  /** Ends a VM that was found and may not run. */
+  endStray(vm: FoundVm, reason: string): Promise<void> {
+    return this.#enqueue(async () => {
+      const known = this.record?.incarnation === vm.incarnation;
+      // It may have been found before it became ours.
+      if (known && this.#live) return;
+      this.world.log.warn({ roomId: vm.roomId, incarnation: vm.incarnation, reason }, 'a VM that may not run is ended');
+      await this.world.driver.stop(vm);
+      if (known && this.live) await this.#note({ phase: 'gone', reason });
+    });
+  }
   /** Writes down that the journalled incarnation has no VM any more. */
   forget(reason: string): Promise<void> {
     return this.#enqueue(async () => {
@@ -147,7 +158,7 @@ export class RoomRunner {
     const before = this.record;
     if (before?.incarnation === incarnation) {
       if (before.phase === 'running' && before.running && this.#live) {
-        this.#live.keys ??= keys;
+        this.#giveKeys(keys);
         return before.running;
       }
       if (before.ran) throw new Problem('incarnation.stale', { detail: `this incarnation is over: ${before.reason}` });
@@ -292,7 +303,8 @@ export class RoomRunner {
 
   async #adopt(vm: FoundVm): Promise<void> {
     const { clock, driver, log } = this.world;
-    const record = this.#need();
+    const record = this.record;
+    if (record?.incarnation !== vm.incarnation || !this.live || this.#live) return;
     try {
       const started = await withDeadline(
         clock,
@@ -323,10 +335,14 @@ export class RoomRunner {
     if (!found) return this.#over('vmm_exited');
     this.#recoveries += 1;
     if (why === 'silent' || !found.whole || this.#recoveries > limits.hostAgent.channelRecoveries) return this.#over('guest_dead');
+    this.release();
     await this.#adopt(found);
-    if (this.#live) this.#live.keys ??= keys;
+    if (keys) this.#giveKeys(keys);
   }
 
+  #giveKeys(keys: RoomSpec['keys']): void {
+    if (this.#live) this.#live.keys ??= keys;
+  }
   #refuseStale(incarnation: number): void {
     const highest = this.record?.incarnation ?? 0;
     if (incarnation < highest) throw new Problem('incarnation.stale', { detail: `incarnation ${highest} is known here` });

@@ -1,6 +1,6 @@
 import { type Clock, limits, type Log } from '@alcove/base';
 import { type IncarnationState, Problem } from '@alcove/contracts';
-import type { Driver, FoundVm } from '@alcove/runtime';
+import type { Driver } from '@alcove/runtime';
 import { type Journal, livePhases } from '../journal';
 import { decideReclaim, type ReclaimPlan } from '../reclaim';
 import type { Templates } from '../templates';
@@ -96,7 +96,7 @@ export class Rooms {
     });
     this.#orphans = plan.watch;
     const work: (() => Promise<unknown>)[] = [
-      ...plan.end.map(({ vm, reason }) => () => this.#end(vm, reason)),
+      ...plan.end.map(({ vm, reason }) => () => this.runner(vm.roomId).endStray(vm, reason)),
       ...plan.adopt.map(({ vm }) => () => this.runner(vm.roomId).adopt(vm)),
       ...plan.forget.map(({ record, reason }) => () => this.runner(record.roomId).forget(reason)),
     ];
@@ -131,12 +131,6 @@ export class Rooms {
     if (others.size >= this.options.roomsMax) throw new Problem('host.capacity');
     this.#admitted.add(roomId);
     return () => void this.#admitted.delete(roomId);
-  }
-  async #end(vm: FoundVm, reason: string): Promise<void> {
-    this.parts.log.warn({ roomId: vm.roomId, incarnation: vm.incarnation, reason }, 'a VM that may not run is ended');
-    await this.parts.driver.stop(vm);
-    const record = this.parts.journal.records().get(vm.roomId);
-    if (record?.incarnation === vm.incarnation && livePhases.has(record.phase)) await this.runner(vm.roomId).forget(reason);
   }
   /** Runners are cheap but not free: those of rooms that are over go when many have gathered. */
   #forgetIdle(): void {

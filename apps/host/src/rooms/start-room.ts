@@ -1,4 +1,4 @@
-import type { Clock, Log } from '@alcove/base';
+import { type Clock, limits, type Log } from '@alcove/base';
 import { type Fallback, isProblem, Problem } from '@alcove/contracts';
 import type { Driver, RoomSpec, Started } from '@alcove/runtime';
 import { afterFailure, type Level } from './levels';
@@ -26,7 +26,7 @@ export async function startRoom(
     const outcome = await tryLevel(parts, spec, level, signal);
     if ('started' in outcome) return { started: outcome.started, level, fallbacks };
     const { problem } = outcome;
-    fallbacks.push({ level: level.level, code: problem.code, ...(problem.detail === undefined ? {} : { detail: problem.detail }) });
+    fallbacks.push({ level: level.level, code: problem.code, ...(problem.detail === undefined ? {} : { detail: problem.detail.slice(0, limits.guest.detailChars) }) });
     if (outcome.giveUp || index === levels.length - 1) {
       throw new Problem(problem.code, { cause: problem, errors: fallbacks.map((f) => ({ path: f.level, message: f.code })), ...(problem.detail === undefined ? {} : { detail: problem.detail }) });
     }

@@ -78,7 +78,7 @@ async function read({ query, response }: Exchange, guest: GuestSession, signal: 
   response.writeHead(200, {
     'content-type': 'application/octet-stream',
     'alcove-file-size': String(file.size),
-    'alcove-file-mode': file.mode,
+    ...(/^[0-7]{3,5}$/.test(file.mode) ? { 'alcove-file-mode': file.mode } : {}),
     'alcove-file-modified-at': file.modifiedAt,
     ...(file.size === 0 ? {} : { 'content-length': String(length) }),
   });
