@@ -10,9 +10,10 @@ const Given = z.object({
   hostPort: z.number(),
   tlsDir: z.string(),
   cache: z.string(),
-  template: z.object({ id: z.string(), cloneSafe: z.boolean() }),
+  template: z.object({ id: z.string(), folder: z.string(), cloneSafe: z.boolean() }),
   accelerator: z.string(),
   driver: z.string(),
+  asRoot: z.boolean(),
 });
 /** The running platform that is measured, as `./alcove bench` hands it over. */
 export type Platform = z.infer<typeof Given>;

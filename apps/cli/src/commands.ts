@@ -1,4 +1,5 @@
 import { parseArguments, type FlagTable, type ParsedArguments } from './arguments';
+import { benchmarks, runBenchmark } from './checks/bench';
 import { lint, runTests } from './checks/run-tests';
 import { bashCompletion } from './completion';
 import type { Context } from './context';
@@ -111,6 +112,14 @@ export const commands: Record<string, CommandSpec> = {
     flags: { fast: { type: 'boolean' }, all: { type: 'boolean' }, kvm: { type: 'boolean' }, ...yes },
     words: noWords,
     run: (context, args) => runTests(context, { fast: args.has('fast'), all: args.has('all'), kvm: args.has('kvm'), yes: args.has('yes') }),
+  },
+  bench: {
+    usage: 'bench [wake|hibernate|provision|density] [--samples N] [--json] [--yes]',
+    about: 'Measures rooms through the public API, with targets. At least 30 samples are needed for figures to mean something; --samples N for a quick try. Without a name: the list.',
+    flags: { samples: { type: 'string' }, ...json, ...yes },
+    words: { min: 0, max: 1 },
+    completions: Object.keys(benchmarks),
+    run: (context, args) => runBenchmark(context, args.words[0], { samples: args.count('samples', 30), json: args.has('json'), yes: args.has('yes') }),
   },
   lint: {
     usage: 'lint',

@@ -8,11 +8,13 @@ import { stopPlatform } from '../platform/down';
 import { startPlatform } from '../platform/up';
 import { virtualMachines } from '../platform/virtual-machines';
 import { setUp } from '../setup/setup';
+import { startTicksOf } from '../supervisor/status-file';
 import { duration, size, styleFor } from '../terminal';
-import { ask, askAloud } from './conversation';
+import { ask, askAloud, type Heard } from './conversation';
 import { ClaimFailed, Stage } from './stage';
 
 const destroyTimeoutMs = 60_000;
+const patienceMs = 10_000;
 const note = 'The kettle is blue.';
 const plan = 'water the plants on Sunday';
 
@@ -64,10 +66,16 @@ async function play(context: Context, stage: Stage, client: ApiClient, rooms: st
     await keepApart(scene);
     await crash(scene);
   } catch (error) {
-    for (const id of rooms) await client.destroyRoom(id).catch(() => undefined);
+    await tidyUp(client, rooms);
     throw error;
   }
   await moveOut(scene);
+}
+
+/** After a failure: nothing of the demo stays, as far as that can be had. */
+async function tidyUp(client: ApiClient, rooms: string[]): Promise<void> {
+  for (const id of rooms) await client.destroyRoom(id).catch(() => undefined);
+  for (const id of rooms) await finalState(client, id).catch(() => undefined);
 }
 
 async function moveIn(context: Context, stage: Stage, client: ApiClient, rooms: string[]): Promise<Play> {
@@ -149,15 +157,32 @@ async function crash(play: Play): Promise<void> {
   stage.scene('A crash');
   const machine = (await virtualMachines(context.paths.host)).find(({ roomId }) => roomId === ada.id);
   stage.claim('her room is a process of this machine', machine !== undefined);
-  process.kill(machine?.pid ?? 0, 'SIGKILL');
-  stage.plain(`kill -9 ${machine?.pid}`);
-  const restarted = await ask(client, ada.id, 'count');
+  const pid = machine?.pid ?? 0;
+  process.kill(pid, 'SIGKILL');
+  while ((await startTicksOf(pid)) !== null) await systemClock.sleep(10);
+  stage.plain(`kill -9 ${pid}`);
+  const restarted = await askPatiently(client, ada.id, 'count');
   stage.step('ada: next message, answer', restarted.ms, 'a boot from the disk');
   stage.claim('the answer says so openly: resumedFrom "disk"', restarted.resumedFrom === 'disk', String(restarted.resumedFrom));
   const read = await ask(client, ada.id, 'read plan.txt');
   stage.claim('the file is still there', (read.reply.content ?? '').includes(plan), read.reply.reply);
   const nonce = await ask(client, ada.id, 'nonce');
   stage.claim('what was only in memory is gone, and nothing pretends otherwise', nonce.reply.nonce !== play.nonce && restarted.reply.counter === 1, `counter ${restarted.reply.counter}`);
+}
+
+/** As a careful client does: a 409 means that the room is between two states, and is asked again. The time counts from the first attempt. */
+async function askPatiently(client: ApiClient, roomId: string, prompt: string): Promise<Heard> {
+  const started = performance.now();
+  for (;;) {
+    try {
+      const heard = await ask(client, roomId, prompt);
+      return { ...heard, ms: performance.now() - started };
+    } catch (error) {
+      const between = error instanceof ApiProblem && error.status === 409 && performance.now() - started < patienceMs;
+      if (!between) throw error;
+      await systemClock.sleep(50);
+    }
+  }
 }
 
 async function moveOut(play: Play): Promise<void> {

@@ -1,0 +1,63 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { TemplateStore } from '@alcove/runtime';
+import { inheritedEnvironment } from '../cli.config';
+import type { Context } from '../context';
+import { CliFailure, exitCodes } from '../failure';
+import { stopPlatform } from '../platform/down';
+import { startPlatform } from '../platform/up';
+import { readSettingsFile } from '../home';
+import { setUp } from '../setup/setup';
+import { table } from '../terminal';
+
+export const benchmarks: Record<string, string> = {
+  wake: 'a message to a sleeping room → the first byte of its answer; idle, with 10 and 100 MiB in RAM, 1, 5 and 20 at once; against the bare VMM and a cold boot',
+  hibernate: 'the size of a sleeping room, how long its guest stands still, how long until its image is durable',
+  provision: 'a new room → its first answer, against a cold boot',
+  density: 'memory of 40 running idle rooms, disk of sleeping ones',
+};
+
+/** Runs one benchmark against a platform that it brings up (and stops again if it did). Without a name: lists them. Exit code 1 when a target is missed. */
+export async function runBenchmark(context: Context, name: string | undefined, options: { samples: number; json: boolean; yes: boolean }): Promise<number> {
+  if (name === undefined) {
+    if (options.json) context.print(JSON.stringify({ benchmarks }, null, 2));
+    else context.print(table([['name', 'what it measures'], ...Object.entries(benchmarks)], context.style));
+    return exitCodes.ok;
+  }
+  if (!(name in benchmarks)) throw new CliFailure(`there is no benchmark called ${name}`, { mend: `one of ${Object.keys(benchmarks).join(', ')}`, exitCode: exitCodes.usage });
+  if (context.config.driver === 'fake') throw new CliFailure('figures of the fake driver mean nothing', { mend: 'unset ALCOVE_DRIVER', exitCode: exitCodes.usage });
+  const { status, startedNow } = await startPlatform(context, await setUp(context, { yes: options.yes }));
+  try {
+    const main = join(context.config.root, 'dist/test/bench/main.js');
+    const args = ['--no-warnings', main, name, String(options.samples), options.json ? 'json' : 'text'];
+    const child = spawn(process.execPath, args, { stdio: 'inherit', cwd: context.config.root, env: inheritedEnvironment({ ALCOVE_BENCH: JSON.stringify(await platformUnderTest(context, status.url)) }) });
+    const [code] = (await once(child, 'exit')) as [number | null];
+    return code ?? exitCodes.failed;
+  } finally {
+    if (startedNow) await context.progress.step('stop the platform', () => stopPlatform(context, status));
+  }
+}
+
+/** What test/bench/bench.config.ts reads. */
+async function platformUnderTest(context: Context, url: string): Promise<Record<string, unknown>> {
+  const { config, paths } = context;
+  const settings = await readSettingsFile(paths);
+  const template = await new TemplateStore(paths.store).newest('default');
+  if (!settings?.ports || !template) throw new CliFailure('there is no default template', { mend: './alcove setup' });
+  return {
+    url,
+    platformKey: settings.platformKey,
+    home: paths.home,
+    storeDir: paths.store,
+    hostDir: paths.host,
+    hostId: settings.hostId,
+    hostPort: settings.ports.host,
+    tlsDir: paths.tls,
+    cache: config.cache,
+    template: { id: template.manifest.id, folder: template.folder, cloneSafe: template.manifest.cloneSafe },
+    accelerator: template.manifest.engine.accelerator,
+    driver: config.driver,
+    asRoot: config.asRoot,
+  };
+}
