@@ -6,6 +6,7 @@ import { createRootKeyFile } from '@alcove/vault';
 import { freePort } from '../../../apps/cli/src/embedded-postgres';
 import { tlsFiles } from '../../../apps/cli/src/setup/certificates';
 import { until } from './conditions';
+import { ownDatabase } from './own-database';
 import { makeIdentities, removeIdentities } from './rig';
 
 /** The API and the worker as the supervisor runs them: compiled, in processes of their own. */
@@ -29,7 +30,7 @@ beforeAll(async () => {
   const tls = tlsFiles(identities.folder, 'control-plane');
   settings = {
     PATH: '/usr/bin:/bin',
-    ALCOVE_DATABASE_URL: process.env['TEST_DB_URL'] ?? '',
+    ALCOVE_DATABASE_URL: await ownDatabase(),
     ALCOVE_QUEUE: 'postgres',
     ALCOVE_ROOT_KEY_FILE: rootKeyFile,
     ALCOVE_TLS_CA: tls.ca,

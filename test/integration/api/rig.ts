@@ -8,6 +8,7 @@ import { createRootKeyFile } from '@alcove/vault';
 import { createApi, type Api } from '../../../apps/api/src/app';
 import type { ApiConfig } from '../../../apps/api/src/config';
 import { ensureCertificates, tlsFiles } from '../../../apps/cli/src/setup/certificates';
+import { ownDatabase } from './own-database';
 
 /** The API as it runs, on ports of the kernel's choice, with keys to call it. */
 export interface Rig {
@@ -46,10 +47,9 @@ export interface RigOptions {
   readonly config?: Partial<ApiConfig>;
 }
 
-/** Starts an API on the tests' database. `identities` also holds the certificates of the hosts that the test runs. */
+/** Starts an API on a database of its own. `identities` also holds the certificates of the hosts that the test runs. */
 export async function startRig(identities: { folder: string; of(name: string): TlsIdentity }, options: RigOptions = {}): Promise<Rig> {
-  const databaseUrl = process.env['TEST_DB_URL'];
-  if (!databaseUrl) throw new Error('TEST_DB_URL is not set: run this suite under the postgres project');
+  const databaseUrl = await ownDatabase();
   const platformKey = `ak_platform_${randomBytes(32).toString('hex')}`;
   const rootKeyFile = join(identities.folder, `root-${randomBytes(4).toString('hex')}.key`);
   await createRootKeyFile(rootKeyFile);
