@@ -114,6 +114,30 @@ describe('invocations', () => {
   });
 });
 
+describe('an agent that breaks HTTP', () => {
+  const say = async (kind: string) => readAnswer(await host.send('POST', path('invocations'), { body: JSON.stringify({ prompt: `raw ${kind}` }), headers: json }));
+  it.each(['garbage', 'headers', 'upgrade', 'split', 'nothing'])('with %s is unreachable', async (kind) => {
+    const answer = await say(kind);
+    expect(answer).toMatchObject({ status: 502, json: { code: 'agent.unreachable' } });
+    expect(answer.headers['alcove-source']).toBeUndefined();
+  });
+  it('with an answer that is shorter than it said is seen to be cut', async () => {
+    await expect(say('short')).rejects.toThrow();
+  });
+  it('with thousands of early hints is heard to the end', async () => {
+    expect(await say('early')).toMatchObject({ status: 200, body: Buffer.from('ok') });
+  });
+  it('cannot pass for the host', async () => {
+    const answer = await say('forged');
+    expect(answer).toMatchObject({ status: 500, headers: { 'alcove-source': 'agent' } });
+    expect(answer.headers['set-cookie']).toBeUndefined();
+  });
+  it('does the room no harm', async () => {
+    expect((await host.call('POST', path('invocations'), { prompt: 'echo fine' })).json).toMatchObject({ reply: 'fine' });
+    await until(async () => (await openStreams()) === 0);
+  });
+});
+
 describe('commands', () => {
   it('tell what they do, event by event', async () => {
     const events = await exec({ command: 'echo $GREETING; echo oops >&2; exit 3' });

@@ -59,13 +59,15 @@ export function leaseKeeper(folder: string, bootId: string, log: Log): (expiresA
       await writeFile(`${target}.new`, JSON.stringify(record), { mode: 0o600 });
       await rename(`${target}.new`, target);
     }
+    writing = false;
   };
   return (expiresAt) => {
     wanted = expiresAt;
     if (writing) return;
     writing = true;
-    write()
-      .catch((err: unknown) => log.warn({ err }, 'the lease could not be kept'))
-      .finally(() => (writing = false));
+    write().catch((err: unknown) => {
+      writing = false;
+      log.warn({ err }, 'the lease could not be kept');
+    });
   };
 }

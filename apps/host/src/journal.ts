@@ -136,7 +136,7 @@ export class FileJournal implements Journal {
     }
     return new Promise((resolve, reject) => {
       this.#pending.push({ record: structuredClone(record), line, intent, durable, resolve, reject });
-      this.#flushing ??= this.#flush().finally(() => (this.#flushing = undefined));
+      this.#flushing ??= this.#flush();
     });
   }
   async #flush(): Promise<void> {
@@ -151,6 +151,8 @@ export class FileJournal implements Journal {
       );
       if (this.#size > this.#compactAt) await this.#compact().catch((error: unknown) => this.log.error({ err: error }, 'the journal could not be compacted'));
     }
+    // In the same turn as the last look at what is pending: what comes later starts a flush of its own.
+    this.#flushing = undefined;
   }
   #written(batch: Pending[]): void {
     for (const { record, intent, resolve } of batch) {

@@ -20,7 +20,7 @@ const sessionHeader = 'x-amzn-bedrock-agentcore-runtime-session-id';
 /**
  * The agent of a fake room. Like the default template's agent it speaks the HTTP contract of AWS Bedrock AgentCore (`POST /invocations` with a `prompt`, answered by JSON
  * or server-sent events, and `GET /ping`), and of its words it knows `count`, `nonce`, `write PATH TEXT` and `read PATH`; more for tests: `echo …`, `env NAME`, `stream N`
- * (N pieces), `hang` (never answers), `status N`, `headers` (says which it got). Has no port of its own: connections are given to it.
+ * (N pieces), `hang` (never answers), `status N`, `headers` (says which it got), `raw …` (breaks HTTP: see `rawAnswers`). Has no port of its own: connections are given to it.
  */
 export function createFakeAgent(room: AgentRoom): Server {
   return createServer({ keepAliveTimeout: 0, requestTimeout: 0, headersTimeout: 0 }, (request, response) => {
@@ -44,6 +44,7 @@ async function handle(room: AgentRoom, request: IncomingMessage, response: Serve
   });
   if (prompt === 'hang') return;
   if (prompt.startsWith('status ')) return sendJson(response, Number(prompt.slice('status '.length)), { error: 'as asked' });
+  if (prompt.startsWith('raw ')) return sendRaw(response, prompt.slice('raw '.length));
   if (prompt === 'headers') return sendJson(response, 200, { headers: request.headers });
   const session = request.headers[sessionHeader];
   const whole = { ...answer(room, prompt), turn: room.ram.turns, ...(session === undefined ? {} : { sessionId: session }) };
@@ -85,6 +86,23 @@ function promptOf(body: Buffer): string | null {
   } catch {
     return null;
   }
+}
+
+const big = 'x'.repeat(64 << 10);
+
+/** What an agent that means harm, or is broken, may put on its connection instead of an answer. */
+const rawAnswers: Record<string, string> = {
+  garbage: '\0\xff nothing of HTTP\r\n\r\n',
+  headers: `HTTP/1.1 200 OK\r\n${Array.from({ length: 64 }, (_none, i) => `x-${i}: ${big}`).join('\r\n')}`,
+  upgrade: 'HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: other\r\n\r\nand now for something else',
+  short: 'HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 1000\r\n\r\nonly this',
+  split: 'HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n',
+  early: `${'HTTP/1.1 103 Early Hints\r\n\r\n'.repeat(2000)}HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok`,
+  forged: 'HTTP/1.1 500 No\r\ncontent-type: application/problem+json\r\nalcove-source: host\r\nset-cookie: a=b\r\ncontent-length: 2\r\n\r\n{}',
+};
+
+function sendRaw(response: ServerResponse, kind: string): void {
+  response.socket?.end(Buffer.from(rawAnswers[kind] ?? '', 'latin1'));
 }
 
 function sendJson(response: ServerResponse, status: number, value: unknown): void {
