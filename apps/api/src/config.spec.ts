@@ -29,6 +29,8 @@ describe("the API's settings", () => {
     [{ ALCOVE_DATABASE_URL: 'mysql://x' }, 'ALCOVE_DATABASE_URL: must be a postgres:// address'],
     [{ ALCOVE_TLS_KEY: '/nonexistent' }, 'ALCOVE_TLS_KEY: /nonexistent cannot be read (ENOENT)'],
     [{ ALCOVE_API_LISTEN: '' }, 'ALCOVE_API_LISTEN is missing'],
+    [{ ALCOVE_TRUST_PROXY: 'proxy' }, 'ALCOVE_TRUST_PROXY: must be true, false, or addresses'],
+    [{ ALCOVE_TRUST_PROXY: '10.0.0.0/33' }, 'ALCOVE_TRUST_PROXY: must be true, false, or addresses'],
     [{ ALCOVE_DOC: 'off' }, 'ALCOVE_DOC: no such setting'],
   ])('refuse %j in one line', (change, message) => {
     expect(() => apiConfig({ ...good, ...change })).toThrow(message);

@@ -1,12 +1,22 @@
+import { isIP } from 'node:net';
 import { Secret } from '@alcove/base';
 import { BadSettings, controlPlaneSettings, ListenAddress, readSettings, readTlsIdentity, withoutCredentials, type QueueSetting, type TlsIdentity } from '@alcove/contracts';
 import { z } from 'zod';
 
 /** Whom Fastify believes the X-Forwarded- headers of: nobody, everybody, or these addresses and networks. */
-const TrustProxy = z.string().transform((text): boolean | string[] => {
+const TrustProxy = z.string().transform((text, context): boolean | string[] => {
   if (text === 'true' || text === 'false') return text === 'true';
-  return text.split(',').map((part) => part.trim());
+  const networks = text.split(',').map((part) => part.trim());
+  if (networks.every(isNetwork)) return networks;
+  context.addIssue({ code: 'custom', message: 'must be true, false, or addresses and networks such as 10.0.0.0/8' });
+  return z.NEVER;
 });
+
+function isNetwork(text: string): boolean {
+  const [address = '', bits, ...more] = text.split('/');
+  const size = isIP(address) === 6 ? 128 : 32;
+  return isIP(address) !== 0 && more.length === 0 && (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= size));
+}
 
 export const ApiSettings = z.strictObject({
   ...controlPlaneSettings,
