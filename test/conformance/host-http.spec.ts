@@ -226,6 +226,14 @@ describe('the process', () => {
     expect(code).toBe(78);
     expect(said).toBe('alcove-host: ALCOVE_HOST_LISTEN: must be host:port\n');
   });
+  it('comes up where no room can run, and says so to whoever wants one', async () => {
+    const bare = new HostProcess();
+    await bare.start({ ALCOVE_DRIVER: 'qemu', ALCOVE_QEMU: '/nonexistent/qemu', ALCOVE_HOST_DIR: join(bare.folder, 'host') });
+    await bare.ready();
+    expect((await bare.call('GET', '/state')).json).toMatchObject({ capacity: { roomsMax: 0 }, description: { templates: [] } });
+    expect(await bare.call('PUT', path('running'), runningOrder())).toMatchObject({ status: 404, json: { code: 'template.not_found' } });
+    await bare.stop();
+  });
   it('refuses a folder that another agent works in with exit code 75', async () => {
     const child = spawnHost(host.settings());
     expect(await once(child, 'exit')).toEqual([75, null]);

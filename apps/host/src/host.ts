@@ -80,6 +80,8 @@ export class Host {
     const plan = await this.rooms.reclaim();
     const counts = { adopted: plan.adopt.length, ended: plan.end.length, forgotten: plan.forget.length, watched: plan.watch.size };
     this.parts.log.info(counts, 'journal and machine compared');
+    // Hashing takes a while where it was never done before: it begins now, and the first beat waits for it.
+    this.parts.templates.list().catch((err: unknown) => this.parts.log.error({ err }, 'the templates could not be listed'));
   }
   /** Begins to beat and to look for orphans. */
   run(): void {

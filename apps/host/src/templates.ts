@@ -11,13 +11,17 @@ export interface Templates {
 
 /** The same templates, listed again only when something came to or went from their folder: every beat names them, and looking at a damaged one means hashing it. */
 export function listedWhenChanged(store: Templates, folder: string): Templates {
-  let listed: { stamp: number; templates: Template[] } | null = null;
+  let listed: { stamp: number; templates: Promise<Template[]> } | null = null;
   return {
     get: (id) => store.get(id),
     list: async () => {
       const stamp = await stat(folder).then((found) => found.mtimeMs, () => 0);
-      if (listed?.stamp !== stamp) listed = { stamp, templates: await store.list() };
-      return listed.templates;
+      if (listed?.stamp !== stamp) listed = { stamp, templates: store.list() };
+      const mine = listed;
+      return mine.templates.catch((error: unknown) => {
+        if (listed === mine) listed = null;
+        throw error;
+      });
     },
   };
 }

@@ -29,6 +29,8 @@ export function createFakeAgent(room: AgentRoom): Server {
 }
 
 async function handle(room: AgentRoom, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  // Node.js keeps the text of the date by a timer of its own.
+  response.sendDate = false;
   if (request.method === 'GET' && request.url === '/ping') return sendJson(response, 200, { status: 'Healthy', time_of_last_update: Math.floor(room.clock.now() / 1000) });
   if (request.method !== 'POST' || request.url !== '/invocations') return sendJson(response, 404, { error: 'there is only /invocations and /ping' });
   const body = await readBody(request);
