@@ -1,13 +1,16 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inheritedEnvironment, type CliConfig } from '../cli.config';
 import { makeContext, type Context } from '../context';
 import { exitCodes } from '../failure';
+import { installPackages } from '../setup/install-packages';
+import { redisNeed } from '../setup/machine-packages';
 import { setUp } from '../setup/setup';
 import { duration } from '../terminal';
+import { startRedis } from './redis';
 import { add, nothing, tallyOf, type Tally } from './jest-report';
 import { choose, type Suite, type TestFlags } from './suites';
 
@@ -26,7 +29,7 @@ export async function runTests(context: Context, flags: TestFlags & { yes: boole
     for (const suite of chosen) {
       context.progress.title(`${suite.name}: ${suite.about}`);
       const started = performance.now();
-      const tally = await runSuite(testContext, suite, reports);
+      const tally = await runSuite(testContext, suite, { reports, flags });
       total = add(total, tally);
       rows.push(`  ${tally.failed > 0 ? '✗' : '✓'} ${suite.name.padEnd(16)} ${sentence(tally).padEnd(40)} ${duration(performance.now() - started)}`);
     }
@@ -47,8 +50,20 @@ function sentence({ passed, failed, skipped }: Tally): string {
   return `${passed} passed, ${failed} failed, ${skipped} skipped`;
 }
 
-async function runSuite(context: Context, suite: Suite, reports: string): Promise<Tally> {
-  const env = inheritedEnvironment({ ALCOVE_HOME: context.config.home, ALCOVE_CACHE: context.config.cache, ...suite.env });
+async function runSuite(context: Context, suite: Suite, about: { reports: string; flags: TestFlags & { yes: boolean } }): Promise<Tally> {
+  if (!suite.needsRedis) return runWith(context, suite, about, {});
+  await installPackages(context.config, context.progress, about.flags.yes, [redisNeed]);
+  const redis = await startRedis();
+  try {
+    return await runWith(context, suite, about, { TEST_REDIS_PORT: String(redis.port) });
+  } finally {
+    await redis.stop();
+  }
+}
+
+async function runWith(context: Context, suite: Suite, { reports, flags }: { reports: string; flags: TestFlags }, more: Record<string, string>): Promise<Tally> {
+  const { home, cache } = context.config;
+  const env = inheritedEnvironment({ ALCOVE_HOME: home, ALCOVE_CACHE: cache, ALCOVE_TEST_HOMES: await folderForHomes(cache), ...(flags.all && { ALCOVE_TEST_ALL: '1' }), ...more });
   if ('program' in suite.run) {
     const code = await run(context, suite.run.program, env);
     return code === 0 ? { ...nothing, passed: 1 } : { ...nothing, failed: 1 };
@@ -62,6 +77,12 @@ async function runSuite(context: Context, suite: Suite, reports: string): Promis
   const tally = await tallyOf(report);
   // jest may end badly after a good report: a crash at teardown is a failure all the same.
   return code !== 0 && tally.failed === 0 ? { ...tally, failed: 1 } : tally;
+}
+
+/** Where suites make homes: short, because of sockets below, and on the file system of the templates, so that these are linked and not copied. */
+async function folderForHomes(cache: string): Promise<string> {
+  const [temporary, cached] = await Promise.all([stat(tmpdir()), stat(cache)]);
+  return temporary.dev === cached.dev ? tmpdir() : join(cache, 'h');
 }
 
 async function run(context: Context, words: string[], env: Record<string, string>): Promise<number> {

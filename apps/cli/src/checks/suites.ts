@@ -8,7 +8,8 @@ export interface Suite {
   run: { jest: string; pattern?: string; serial?: true } | { program: string[] };
   /** Needs the set-up machine: guest artefacts and a template. */
   needsTemplate?: true;
-  env?: Record<string, string>;
+  /** Needs Debian's Redis, which is started for it: TEST_REDIS_PORT says where. */
+  needsRedis?: true;
 }
 
 export const suites: Suite[] = [
@@ -18,7 +19,7 @@ export const suites: Suite[] = [
   { name: 'postgres', about: 'everything that talks to the database', when: 'slow', run: { jest: 'postgres' } },
   { name: 'conformance', about: 'drivers, guest channel and host agent, with real VMs', when: 'slow', run: { jest: 'conformance', serial: true }, needsTemplate: true },
   { name: 'rooms', about: 'the platform end to end, crashes and attacks, with real VMs', when: 'slow', run: { jest: 'rooms', serial: true }, needsTemplate: true },
-  { name: 'queue on Redis', about: "the queue's suites on Debian's Redis", when: 'all', run: { jest: 'postgres', pattern: 'jobs|queue' }, env: { TEST_REDIS: '1' } },
+  { name: 'queue on Redis', about: "the queue's suites on Debian's Redis", when: 'all', run: { jest: 'postgres', pattern: 'integration/jobs' }, needsRedis: true },
   { name: 'kvm', about: 'the KVM path inside an emulated host that has it', when: 'kvm', run: { jest: 'kvm', serial: true }, needsTemplate: true },
 ];
 

@@ -4,14 +4,14 @@ import { inheritedEnvironment } from '../cli.config';
 import { CliFailure, exitCodes } from '../failure';
 import { runProgram } from '../run-program';
 import type { Progress } from '../terminal';
-import { aptSources, distribution, missingPackages, planInstallation, type InstallPlan } from './machine-packages';
+import { aptSources, distribution, missingPackages, planInstallation, type InstallPlan, type Need } from './machine-packages';
 
 /**
  * Installs the machine's packages that are missing: says what, asks once where it is not root (sudo may then ask for the password), and does nothing when nothing
  * is missing. Throws CliFailure when the user says no or the system has no apt.
  */
-export async function installPackages(config: CliConfig, progress: Progress, yes: boolean): Promise<void> {
-  const missing = await missingPackages(config.asRoot);
+export async function installPackages(config: CliConfig, progress: Progress, yes: boolean, more: Need[] = []): Promise<void> {
+  const missing = await missingPackages(config.asRoot, more);
   if (missing.length === 0) {
     progress.same('machine packages', 'all there');
     return;
@@ -45,9 +45,10 @@ async function ask(config: CliConfig): Promise<void> {
 }
 
 async function perform(plan: InstallPlan, asRoot: boolean, state: (text: string) => void): Promise<void> {
-  const env = inheritedEnvironment({ DEBIAN_FRONTEND: 'noninteractive' });
+  // In run level 1, packages do not start the services that they bring.
+  const env = inheritedEnvironment({ DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' });
   const administer = async (command: string[], input = ''): Promise<void> => {
-    const [program = '', ...args] = asRoot ? command : ['sudo', '--preserve-env=DEBIAN_FRONTEND', ...command];
+    const [program = '', ...args] = asRoot ? command : ['sudo', '--preserve-env=DEBIAN_FRONTEND,RUNLEVEL', ...command];
     await runProgram(program, args, { env, input, onLine: state });
   };
   // Asked for before anything is captured, so that the password prompt is seen.

@@ -5,12 +5,15 @@ import { plainEnvironment } from '../cli.config';
 import { runProgram } from '../run-program';
 
 /** A program (or a file) that setup or rooms need, and the Debian package that brings it. */
-interface Need {
+export interface Need {
   program?: string;
   file?: string;
   debianPackage: string;
   onlyWithoutRoot?: boolean;
 }
+
+/** What `./alcove test --all` needs beside. */
+export const redisNeed: Need = { program: 'redis-server', debianPackage: 'redis-server' };
 
 const needs: Need[] = [
   { program: 'qemu-system-x86_64', debianPackage: 'qemu-system-x86' },
@@ -70,9 +73,9 @@ export function isAtLeast(version: readonly number[], wanted: readonly number[])
 }
 
 /** The packages that are missing on this machine; qemu-system-x86 also when it is too old. */
-export async function missingPackages(asRoot: boolean): Promise<string[]> {
+export async function missingPackages(asRoot: boolean, more: Need[] = []): Promise<string[]> {
   const missing: string[] = [];
-  for (const need of needs) {
+  for (const need of [...needs, ...more]) {
     if (need.onlyWithoutRoot && asRoot) continue;
     const present = need.program ? (await findProgram(need.program)) !== null : await readable(need.file ?? '');
     if (!present) missing.push(need.debianPackage);
