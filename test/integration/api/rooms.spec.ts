@@ -35,6 +35,10 @@ async function stateOf(roomId: string): Promise<string> {
   return ((await (await call('GET', `/v1/rooms/${roomId}`)).json()) as { state: string }).state;
 }
 
+async function wantedOf(roomId: string): Promise<string> {
+  return ((await (await call('GET', `/v1/rooms/${roomId}`)).json()) as Room).wanted;
+}
+
 async function runningRoom(userId = 'u1'): Promise<string> {
   const made = await call('POST', '/v1/rooms', { json: { userId } });
   expect(made.status).toBe(201);
@@ -99,6 +103,48 @@ describe('a room', () => {
     expect((await call('POST', '/v1/rooms', { key: own, json: { userId: 'u' } })).status).toBe(201);
     const second = await call('POST', '/v1/rooms', { key: own, json: { userId: 'u' } });
     expect([second.status, await codeOf(second)]).toEqual([409, 'room.limit']);
+  });
+
+  it('is woken even when it is just falling asleep', async () => {
+    const id = await runningRoom();
+    const release = host.hold('sealed');
+    const hibernating = call('POST', `/v1/rooms/${id}/hibernate`);
+    await until('it falls asleep', async () => (await stateOf(id)) === 'hibernating');
+    const waking = call('POST', `/v1/rooms/${id}/wake`);
+    await until('the wake is kept', async () => (await wantedOf(id)) === 'available');
+    release();
+    expect([(await waking).status, (await hibernating).status]).toEqual([200, 200]);
+    expect(await stateOf(id)).toBe('running');
+  });
+
+  it('is busy for who wakes it while somebody else puts it to sleep', async () => {
+    const id = await runningRoom();
+    const release = host.hold('sealed');
+    const first = call('POST', `/v1/rooms/${id}/hibernate`);
+    await until('it falls asleep', async () => (await stateOf(id)) === 'hibernating');
+    const waking = call('POST', `/v1/rooms/${id}/wake`);
+    await until('the wake is kept', async () => (await wantedOf(id)) === 'available');
+    const second = call('POST', `/v1/rooms/${id}/hibernate`);
+    await until('the sleep is wished for', async () => (await wantedOf(id)) === 'asleep');
+    release();
+    const busy = await waking;
+    expect([busy.status, await codeOf(busy), busy.headers.get('retry-after')]).toEqual([409, 'room.busy', '1']);
+    expect([(await first).status, (await second).status]).toEqual([200, 200]);
+  });
+
+  it('cannot be made while no host has room', async () => {
+    host.roomsMax = 0;
+    const full = await until('placement sees it', async () => {
+      await host.sendBeat(rig.internalUrl);
+      const answer = await call('POST', '/v1/rooms', { json: { userId: 'late' } });
+      return answer.status === 503 && answer;
+    });
+    host.roomsMax = 1000;
+    await host.sendBeat(rig.internalUrl);
+    expect([await codeOf(full), full.headers.get('retry-after')]).toEqual(['host.capacity', '5']);
+    const other = await call('POST', '/v1/rooms', { json: { userId: 'late', template: 'nowhere' } });
+    expect([other.status, await codeOf(other)]).toEqual([404, 'template.not_found']);
+    await until('placement sees that there is room again', async () => (await call('POST', '/v1/rooms', { json: { userId: 'late' } })).status === 201);
   });
 
   it('goes with its user', async () => {

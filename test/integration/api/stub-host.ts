@@ -19,6 +19,9 @@ export class StubHost {
   readonly #server: FastifyInstance;
   readonly #incarnations = new Map<string, IncarnationState>();
   readonly #answers = new Map<string, Answer>();
+  readonly #held = new Map<string, Promise<void>>();
+  /** How many rooms it says that it takes. */
+  roomsMax = 1000;
   #sequence = 0;
   #beats = 0;
   /** Room ids of the calls that were refused as stale; the operations, in order. */
@@ -37,8 +40,23 @@ export class StubHost {
       return reply.code(problem.status).type('application/problem+json').serializer(JSON.stringify).send(problem.toBody());
     });
     this.#server.get('/state', async (): Promise<HostState> => ({ hostId: this.id, bootId: 'stub', fenced: false, description: this.description(), capacity: this.beat().capacity, incarnations: [...this.#incarnations.values()] }));
-    this.#server.put('/rooms/:roomId/incarnations/:n/:verb(^running|sealed|gone$)', async (asked: FastifyRequest<{ Params: RoomParams & { verb: string } }>) => this.#obey(asked.params.roomId, Number(asked.params.n), asked.params.verb, await jsonOf(asked)));
+    this.#server.put('/rooms/:roomId/incarnations/:n/:verb(^running|sealed|gone$)', async (asked: FastifyRequest<{ Params: RoomParams & { verb: string } }>) => {
+      const { roomId, n, verb } = asked.params;
+      const order = await jsonOf(asked);
+      await this.#held.get(verb);
+      return this.#obey(roomId, Number(n), verb, order);
+    });
     this.#server.route({ method: ['GET', 'POST', 'PUT', 'DELETE'], url: '/rooms/:roomId/incarnations/:n/*', handler: async (asked: FastifyRequest<{ Params: RoomParams }>, reply) => this.#inRoom(asked, reply) });
+  }
+
+  /** Keeps the answers to this verb until the result is called. */
+  hold(verb: 'running' | 'sealed' | 'gone'): () => void {
+    let release: () => void = () => undefined;
+    this.#held.set(verb, new Promise<void>((resolve) => (release = resolve)));
+    return () => {
+      this.#held.delete(verb);
+      release();
+    };
   }
 
   /** Answers `<METHOD> <path below the incarnation>` from now on. */
@@ -65,7 +83,7 @@ export class StubHost {
   }
 
   beat(): Heartbeat {
-    const capacity = { roomsMax: 1000, roomsUsed: this.#incarnations.size, memoryMiBTotal: 1 << 20, memoryMiBFree: 1 << 20, diskMiBFree: 1 << 20 };
+    const capacity = { roomsMax: this.roomsMax, roomsUsed: this.#incarnations.size, memoryMiBTotal: 1 << 20, memoryMiBFree: 1 << 20, diskMiBFree: 1 << 20 };
     return { bootId: 'stub', sequence: ++this.#beats, description: this.description(), capacity, incarnations: [...this.#incarnations.values()], ended: [] };
   }
 
