@@ -13,6 +13,9 @@ export interface FleetOptions {
   readonly snapshotMs?: number;
 }
 
+/** A view of the hosts that is older than this is waited for, milliseconds. */
+const usableMs = 5_000;
+
 interface Snapshot {
   readonly hosts: readonly HostRecord[];
   readonly takenAt: number;
@@ -31,6 +34,7 @@ export class FleetService {
   readonly #missing = new Map<string, ReadonlySet<string>>();
   #ledger: IncarnationLedger | null = null;
   #snapshot: Snapshot | null = null;
+  #looking: Promise<Snapshot> | null = null;
 
   constructor(store: HostsStore, options: FleetOptions) {
     this.#store = store;
@@ -70,6 +74,7 @@ export class FleetService {
     const asExpected = new Set(rows.filter((row) => row.expected).map(keyOf));
     const news = beat.incarnations.filter((state) => state.phase !== 'running' || !asExpected.has(keyOf(state)));
     await ledger.report(host, [...beat.ended, ...news, ...absent]);
+    await this.#hosts();
     return { leaseMs: limits.host.leaseMs, acknowledged: sequence, end };
   }
 
@@ -121,9 +126,18 @@ export class FleetService {
     return (await this.#store.all()).filter(({ lost }) => lost);
   }
 
+  /** A call does not wait for a look at the table while the one before is not much too old: it is renewed behind its back, and at every beat. */
   async #hosts(): Promise<Snapshot> {
+    const age = this.#snapshot ? this.#clock.monotonic() - this.#snapshot.takenAt : Number.POSITIVE_INFINITY;
+    if (this.#snapshot && age < this.#snapshotMs) return this.#snapshot;
+    this.#looking ??= this.#look().finally(() => (this.#looking = null));
+    if (!this.#snapshot || age > usableMs) return this.#looking;
+    this.#looking.catch((err: unknown) => this.#log.info({ err }, 'the hosts could not be looked at'));
+    return this.#snapshot;
+  }
+
+  async #look(): Promise<Snapshot> {
     const now = this.#clock.monotonic();
-    if (this.#snapshot && now - this.#snapshot.takenAt < this.#snapshotMs) return this.#snapshot;
     const before = this.#snapshot;
     const hosts = await this.#store.all();
     // What was sent counts until the host has beaten again and so told of it.

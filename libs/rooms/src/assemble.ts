@@ -3,6 +3,7 @@ import type { Tx } from '@alcove/db';
 import type { FleetService, HostClient } from '@alcove/fleet';
 import type { Outbox, Reconciler, SagaRunner } from '@alcove/jobs';
 import type { InTransaction, RoomAudit, RoomOwners, RoomSecrets } from './ports';
+import { KeysAhead } from './keys-ahead';
 import { roomReconcilers } from './reconcilers/room-reconcilers';
 import { RoomMover } from './room-mover';
 import { RoomUsers } from './room-users';
@@ -38,9 +39,13 @@ export interface AssembledRooms<Scope = Tx> {
   readonly reconcilers: readonly Reconciler[];
 }
 
+/** How long keys that were fetched ahead wait for their move, milliseconds. */
+const keysAheadMs = 2_000;
+
 /** Puts one process's rooms together: registers the sagas with the runner and the ledger with the fleet. */
 export function assembleRooms<Scope = Tx>(ports: RoomsPorts<Scope>): AssembledRooms<Scope> {
-  const { store, runner, outbox, audit, owners, secrets, inTransaction, fleet, hosts, clock, log, random, defaultTemplate = 'default' } = ports;
+  const { store, runner, outbox, audit, owners, inTransaction, fleet, hosts, clock, log, random, defaultTemplate = 'default' } = ports;
+  const secrets = new KeysAhead(ports.secrets, () => clock.sleep(keysAheadMs));
   const watchers = new RoomWatchers();
   const mover = new RoomMover<Scope>({ store, runner, outbox, audit, fleet, watchers, clock, log });
   mover.learn(roomSagas({ mover, store, fleet, hosts, secrets }));

@@ -1,4 +1,4 @@
-export { countRooms } from './adapters';
+export { countRooms, IdentityOwners, KeysSecrets } from './adapters';
 export { assembleRooms, type AssembledRooms, type RoomsPorts } from './assemble';
 export { decide, eventKinds, isMoving, mayLive, table, type Effect, type EventKind, type LifecycleEvent, type SagaKind, type Verdict } from './lifecycle/lifecycle';
 export { change, type Change } from './lifecycle/change';

@@ -28,6 +28,8 @@ export interface ApplyOptions {
   readonly actor: string;
   /** The sequence of the host's report behind the event. */
   readonly sequence?: number;
+  /** The row as it was read a moment ago: spares reading it again. */
+  readonly known?: RoomWithIncarnations;
 }
 
 export interface Applied {
@@ -78,10 +80,10 @@ export class RoomMover<Scope = Tx> {
 
   /** Brings an event to a room. Throws `room.busy` when others keep coming first, and what placement throws; then nothing has changed. */
   async apply(key: RoomKey, event: LifecycleEvent, options: ApplyOptions): Promise<Applied> {
-    const recent = this.#recent.get(key.roomId);
-    if (recent) {
+    const recent = this.#recent.get(key.roomId) ?? options.known;
+    if (recent?.room.tenantId === key.tenantId) {
       const applied = await this.#attempt(recent, event, options);
-      if (applied?.verdict.kind === 'move') return applied;
+      if (applied && (applied.verdict.kind === 'move' || recent === options.known)) return applied;
     }
     for (let attempt = 0; attempt < casAttempts; attempt++) {
       const found = await this.#parts.store.find(key.tenantId, key.roomId);

@@ -5,14 +5,16 @@ import { type FleetService, type HostAddress, type HostClient } from '@alcove/fl
 import { actorOf, requireScope, tenantOf } from '@alcove/identity';
 import type { z } from 'zod';
 import { askedReason } from './lifecycle/change';
-import type { RoomOwners, RoomSecrets } from './ports';
+import type { LifecycleEvent } from './lifecycle/lifecycle';
+import type { KeysAhead } from './keys-ahead';
+import type { RoomOwners } from './ports';
 import { absentRoom, toRoom, type RoomRecord } from './room';
 import { decodeRoomCursor, encodeRoomCursor } from './room-cursor';
-import type { Applied, RoomMover } from './room-mover';
+import type { Applied, ApplyOptions, RoomMover } from './room-mover';
 import type { RoomUsers } from './room-users';
 import { judgeAsleep, judgeAwake, type RoomWaiter } from './room-waiter';
 import type { RoomWatchers } from './room-watchers';
-import type { RoomKey, RoomsStore } from './rooms.store';
+import type { RoomKey, RoomsStore, RoomWithIncarnations } from './rooms.store';
 
 type Env = z.infer<typeof EnvVars>;
 
@@ -32,7 +34,7 @@ export interface RoomsServiceParts<Scope = Tx> {
   readonly mover: RoomMover<Scope>;
   readonly fleet: FleetService;
   readonly hosts: HostClient;
-  readonly secrets: RoomSecrets;
+  readonly secrets: KeysAhead;
   readonly owners: RoomOwners<Scope>;
   readonly users: RoomUsers<Scope>;
   readonly waiter: RoomWaiter<Scope>;
@@ -78,7 +80,7 @@ export class RoomsService<Scope = Tx> {
 
   async get(principal: Principal, roomId: string): Promise<Room> {
     requireScope(principal, 'rooms:read');
-    return toRoom(await this.#find(principal, roomId));
+    return toRoom((await this.#find(principal, roomId)).room);
   }
 
   /** Oldest first. Problem `request.invalid` for a cursor that is not ours. */
@@ -97,7 +99,8 @@ export class RoomsService<Scope = Tx> {
     requireScope(principal, 'rooms:write');
     const { clock } = this.#parts;
     const startedAt = clock.monotonic();
-    const room = await this.#awake({ tenantId: tenantOf(principal), roomId }, actorOf(principal), 'asked', signal);
+    const known = await this.#find(principal, roomId);
+    const room = await this.#awake({ tenantId: tenantOf(principal), roomId }, { actor: actorOf(principal), known }, 'asked', signal);
     return { room: toRoom(room), resumedFrom: room.resumedFrom ?? 'new', durationMs: clock.monotonic() - startedAt };
   }
 
@@ -108,7 +111,7 @@ export class RoomsService<Scope = Tx> {
   async hibernate(principal: Principal, roomId: string, signal?: AbortSignal): Promise<Room> {
     requireScope(principal, 'rooms:write');
     const key = { tenantId: tenantOf(principal), roomId };
-    const { room } = await this.#apply(key, { kind: 'sleep', reason: askedReason }, actorOf(principal));
+    const { room } = await this.#apply(key, { kind: 'sleep', reason: askedReason }, { actor: actorOf(principal) });
     const before = room.state === 'hibernating' || room.state === 'running' ? { ...room, move: room.move - 1 } : room;
     return toRoom(await this.#parts.waiter.until(key, room, { judge: judgeAsleep(before), onTimeout: 'room.busy', signal }));
   }
@@ -116,7 +119,7 @@ export class RoomsService<Scope = Tx> {
   /** Resolves at once; the room is removed as soon as the move it is in has ended. */
   async destroy(principal: Principal, roomId: string): Promise<Room> {
     requireScope(principal, 'rooms:write');
-    const { room } = await this.#apply({ tenantId: tenantOf(principal), roomId }, { kind: 'destroy', reason: askedReason }, actorOf(principal));
+    const { room } = await this.#apply({ tenantId: tenantOf(principal), roomId }, { kind: 'destroy', reason: askedReason }, { actor: actorOf(principal) });
     return toRoom(room);
   }
 
@@ -135,11 +138,12 @@ export class RoomsService<Scope = Tx> {
     requireScope(principal, 'rooms:exec');
     const { clock } = this.#parts;
     const tenantId = tenantOf(principal);
-    const room = await this.#find(principal, roomId);
-    if (room.state === 'running') return this.#routeOf(room, 0);
+    const found = await this.#find(principal, roomId);
+    if (found.room.state === 'running') return this.#routeOf(found.room, 0);
     if (!options.wake) throw new Problem('room.not_running');
     const startedAt = clock.monotonic();
-    return this.#routeOf(await this.#awake({ tenantId, roomId }, actorOf(principal), 'invocation', options.signal), clock.monotonic() - startedAt);
+    const room = await this.#awake({ tenantId, roomId }, { actor: actorOf(principal), known: found }, 'invocation', options.signal);
+    return this.#routeOf(room, clock.monotonic() - startedAt);
   }
 
   /**
@@ -184,23 +188,25 @@ export class RoomsService<Scope = Tx> {
     return this.#parts.users.destroy(tenantOf(principal), userId, actorOf(principal));
   }
 
-  async #find(principal: Principal, roomId: string): Promise<RoomRecord> {
+  async #find(principal: Principal, roomId: string): Promise<RoomWithIncarnations> {
     const found = await this.#parts.store.find(tenantOf(principal), roomId);
     if (!found) throw new Problem('room.not_found');
     if (found.room.state === 'destroyed') throw new Problem('room.gone');
-    return found.room;
+    return found;
   }
 
-  async #apply(key: RoomKey, event: Parameters<RoomMover<Scope>['apply']>[1], actor: string): Promise<Applied & { room: RoomRecord }> {
-    const { room, verdict } = await this.#parts.mover.apply(key, event, { actor });
+  async #apply(key: RoomKey, event: LifecycleEvent, options: ApplyOptions): Promise<Applied & { room: RoomRecord }> {
+    const { room, verdict } = await this.#parts.mover.apply(key, event, options);
     if (!room) throw new Problem('room.not_found');
     if (verdict.kind === 'deny') throw new Problem(verdict.code);
     if (room.state === 'destroyed') throw new Problem('room.gone');
     return { room, verdict };
   }
 
-  async #awake(key: RoomKey, actor: string, reason: string, signal: AbortSignal | undefined): Promise<RoomRecord> {
-    const { room } = await this.#apply(key, { kind: 'wake', reason }, actor);
+  async #awake(key: RoomKey, options: ApplyOptions & { known: RoomWithIncarnations }, reason: string, signal: AbortSignal | undefined): Promise<RoomRecord> {
+    const before = options.known.room;
+    if (before.state === 'hibernated' || before.state === 'failed') this.#parts.secrets.fetch(key.tenantId, before.userId, key.roomId);
+    const { room } = await this.#apply(key, { kind: 'wake', reason }, options);
     return this.#parts.waiter.until(key, room, { judge: judgeAwake, onTimeout: 'room.wake_timeout', signal });
   }
 

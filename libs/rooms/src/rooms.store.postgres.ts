@@ -58,23 +58,24 @@ export class PostgresRoomsStore extends RoomsStore<Tx> {
       const counted = await tx.$queryRaw<{ rooms: number }[]>`
         select count(*)::int as rooms from room where tenant_id = ${tenantId}::uuid and user_id = ${userId} and state <> 'destroyed' and wanted <> 'gone'`;
       if ((counted[0]?.rooms ?? 0) >= roomsPerUser) throw new Problem('room.limit');
-      await tx.$executeRaw`insert into room select * from jsonb_populate_record(null::room, ${JSON.stringify(toRoomRow(save.next))}::jsonb)`;
-      await writeNews(tx, save);
+      // As the row before the first one, so that the first save is like every other.
+      const before = { ...toRoomRow(save.next), generation: save.next.generation - 1 };
+      await tx.$executeRaw`insert into room select * from jsonb_populate_record(null::room, ${JSON.stringify(before)}::jsonb)`;
+      await writeRoom(tx, save);
       await also(tx);
     });
   }
 
   override save(save: RoomSave, also: (scope: Tx) => Promise<unknown>): Promise<boolean> {
     return this.#db.withTenant(save.next.tenantId, async (tx) => {
-      if (!(await writeRoom(tx, save.next))) return false;
-      await writeNews(tx, save);
+      if (!(await writeRoom(tx, save))) return false;
       await also(tx);
       return true;
     });
   }
 
   override async report(key: RoomKey, report: IncarnationReport, now: number): Promise<void> {
-    await this.#db.asSystem('host-report', (tx) => writeReports(tx, key.roomId, [report], now));
+    await this.#db.asSystem('host-report', (tx) => writeReport(tx, key.roomId, report, now));
   }
 
   override async events(tenantId: string, roomId: string, after: number, limit: number): Promise<RoomEvent[]> {
@@ -126,42 +127,45 @@ async function readJoined(tx: Tx, roomId: string, tenantId: string | null): Prom
   return row ? { room: fromRoomRow(row.room), open: row.open.map(fromIncarnationRow) } : null;
 }
 
-/** Compare and set. Everything but what a room is born with. */
-async function writeRoom(tx: Tx, next: RoomRecord): Promise<boolean> {
-  const changed = await tx.$executeRaw`
-    update room set
-      state = n.state, state_since = n.state_since, move = n.move, deadline_at = n.deadline_at, wanted = n.wanted, wake_pending = n.wake_pending,
-      failures = n.failures, failure = n.failure, generation = n.generation, event_count = n.event_count, incarnation = n.incarnation, host_id = n.host_id,
-      metadata = n.metadata, env_names = n.env_names, env_sealed = n.env_sealed, has_disk = n.has_disk, store_group = n.store_group, engine = n.engine,
-      image = n.image, image_spent = n.image_spent, sealed_at = n.sealed_at, previous = n.previous, resumed_from = n.resumed_from, isolation = n.isolation
-    from jsonb_populate_record(null::room, ${JSON.stringify(toRoomRow(next))}::jsonb) n
-    where room.id = n.id and room.tenant_id = n.tenant_id and room.generation = n.generation - 1`;
-  return changed === 1;
-}
-
-/** What comes with a saved row: its events, its incarnations, and the word to other processes. */
-async function writeNews(tx: Tx, { next, news, opens, reports }: RoomSave): Promise<void> {
-  const { id, tenantId, stateSince } = next;
-  await tx.$queryRaw`
-    with told as (
+/**
+ * Compare and set, and everything that comes with a saved row: its events, its incarnations, and the word to other processes. One statement; what hangs on
+ * `moved` happens only if the row was still the one that this one was made from.
+ */
+async function writeRoom(tx: Tx, { next, news, opens, reports }: RoomSave): Promise<boolean> {
+  const at = new Date(next.stateSince);
+  const rows = await tx.$queryRaw<unknown[]>`
+    with moved as (
+      update room set
+        state = n.state, state_since = n.state_since, move = n.move, deadline_at = n.deadline_at, wanted = n.wanted, wake_pending = n.wake_pending,
+        failures = n.failures, failure = n.failure, generation = n.generation, event_count = n.event_count, incarnation = n.incarnation, host_id = n.host_id,
+        metadata = n.metadata, env_names = n.env_names, env_sealed = n.env_sealed, has_disk = n.has_disk, store_group = n.store_group, engine = n.engine,
+        image = n.image, image_spent = n.image_spent, sealed_at = n.sealed_at, previous = n.previous, resumed_from = n.resumed_from, isolation = n.isolation
+      from jsonb_populate_record(null::room, ${JSON.stringify(toRoomRow(next))}::jsonb) n
+      where room.id = n.id and room.tenant_id = n.tenant_id and room.generation = n.generation - 1
+      returning room.id, room.tenant_id
+    ), told as (
       insert into room_event (room_id, number, tenant_id, event)
-      select ${id}, (event->>'id')::int, ${tenantId}::uuid, event from jsonb_array_elements(${JSON.stringify(news)}::jsonb) event
+      select moved.id, (event->>'id')::int, moved.tenant_id, event from moved, jsonb_array_elements(${JSON.stringify(news)}::jsonb) event
     ), opened as (
       insert into incarnation (room_id, incarnation, tenant_id, host_id, phase, sequence, opened_at)
-      select ${id}, ${opens?.incarnation ?? 0}::int, ${tenantId}::uuid, ${opens?.hostId ?? ''}, 'starting', 0, ${new Date(stateSince)}::timestamptz where ${opens !== null}
+      select moved.id, o.incarnation, moved.tenant_id, o."hostId", 'starting', 0, ${at}::timestamptz
+      from moved, jsonb_to_recordset(${JSON.stringify(opens ? [opens] : [])}::jsonb) o(incarnation int, "hostId" text)
+    ), reported as (
+      update incarnation i set
+        phase = r.phase, sequence = coalesce(r.sequence, i.sequence), reason = coalesce(r.reason, i.reason), closed_at = case when r.phase = 'gone' then ${at}::timestamptz end
+      from moved, jsonb_to_recordset(${JSON.stringify(reports)}::jsonb) r(incarnation int, phase text, sequence bigint, reason text)
+      where i.room_id = moved.id and i.incarnation = r.incarnation and i.closed_at is null and (r.sequence is null or i.sequence <= r.sequence)
     )
-    select pg_notify(${roomChannel}, ${noticeOf(next)})::text as told`;
-  await writeReports(tx, id, reports, stateSince);
+    select pg_notify(${roomChannel}, ${noticeOf(next)})::text as told from moved`;
+  return rows.length === 1;
 }
 
-async function writeReports(tx: Tx, roomId: string, reports: readonly IncarnationReport[], now: number): Promise<void> {
-  for (const { incarnation, phase, sequence, reason } of reports) {
-    await tx.$executeRaw`
-      update incarnation set
-        phase = ${phase}, sequence = coalesce(${sequence}::bigint, sequence), reason = coalesce(${reason}, reason),
-        closed_at = case when ${phase} = 'gone' then ${new Date(now)}::timestamptz end
-      where room_id = ${roomId} and incarnation = ${incarnation} and closed_at is null and (${sequence}::bigint is null or sequence <= ${sequence}::bigint)`;
-  }
+async function writeReport(tx: Tx, roomId: string, { incarnation, phase, sequence, reason }: IncarnationReport, now: number): Promise<void> {
+  await tx.$executeRaw`
+    update incarnation set
+      phase = ${phase}, sequence = coalesce(${sequence}::bigint, sequence), reason = coalesce(${reason}, reason),
+      closed_at = case when ${phase} = 'gone' then ${new Date(now)}::timestamptz end
+    where room_id = ${roomId} and incarnation = ${incarnation} and closed_at is null and (${sequence}::bigint is null or sequence <= ${sequence}::bigint)`;
 }
 
 /** A number beyond the column's range is beyond every event. */

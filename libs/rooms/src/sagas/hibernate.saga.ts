@@ -1,6 +1,5 @@
 import { limits } from '@alcove/base';
 import { isProblem, Problem, type SealedReport } from '@alcove/contracts';
-import type { Json } from '@alcove/db';
 import { defineSaga, type Saga, type SagaStep } from '@alcove/jobs';
 import { engineOf, type HostRecord } from '@alcove/fleet';
 import type { LifecycleEvent } from '../lifecycle/lifecycle';
@@ -11,25 +10,25 @@ import { settleFailed } from './start';
 /**
  * Putting a room to sleep:
  *
- *   seal     do: ensureSealed, which resolves when the image is durable and verified      undo: ask the host what became of it, and say so to the row
- *   record   do: the image into the row, if it is of this room, incarnation and move      undo: nothing: an image that was taken over stays
- *   release  do: ensureGone; a host that cannot be reached is left to the reconcilers     undo: nothing
+ *   seal     do: ensureSealed, which resolves when the image is durable and verified; then the image into the row, if it is of this room, incarnation and move
+ *            undo: ask the host what became of it, and say so to the row
+ *   release  do: ensureGone; a host that cannot be reached is left to the reconcilers
+ *            undo: nothing
  *
  * No step throws an image away.
  */
 export function hibernateSaga<Scope>(parts: SagaParts<Scope>): Saga<MoveParams> {
   const seal: SagaStep<MoveParams> = {
     name: 'seal',
-    do: async (context) => (await ensureSealed(parts, context)) as unknown as Json,
+    do: async (context) => recordImage(parts, context, await ensureSealed(parts, context)),
     undo: (context) => sayWhatBecame(parts, context),
   };
-  const record: SagaStep<MoveParams> = { name: 'record', do: (context) => recordImage(parts, context, context.outputs.seal as unknown as SealedReport) };
   const release: SagaStep<MoveParams> = { name: 'release', do: (context) => releaseHost(parts, context) };
   return defineSaga({
     name: 'room.hibernate',
     params: MoveParams,
     deadlineMs: limits.move.hibernateMs,
-    steps: [seal, record, release],
+    steps: [seal, release],
     settled: (context) => settleFailed(parts, context),
   });
 }

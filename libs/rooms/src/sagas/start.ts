@@ -1,17 +1,16 @@
 import { isProblem, Problem, type RunningReport } from '@alcove/contracts';
-import type { Json } from '@alcove/db';
 import type { Saga, SagaStep, SettledContext } from '@alcove/jobs';
 import type { MoveParams } from './move';
 import { endIncarnation, hostIdOf, operationId, type MoveContext, type SagaParts } from './saga-parts';
 
 /**
- * Bringing a room up, for the first time (provision) or again (resume):
+ * Bringing a room up, for the first time (provision) or again (resume), in one step:
  *
- *   start   do: fence every older incarnation, then ensureRunning on the chosen host     undo: ensureGone of this incarnation; disk and images stay
- *   record  do: `up` into the row; refused when the move was given up meanwhile          undo: nothing of its own
+ *   start   do: fence every older incarnation, ensureRunning on the chosen host, `up` into the row     undo: ensureGone of this incarnation; disk and images stay
  *
- * Fencing comes before the order to start, in the same step, because it must be true at the moment of the order, also on a retry. What is not closed: an order
- * that the network holds back for longer than the host's lease and margin and then delivers.
+ * One step, because each part is safe to repeat and a step costs a wake one more transaction. Fencing must be true at the moment of the order, also on a retry;
+ * an `up` that comes after the move was given up is refused, and what was started is ended. What is not closed: an order that the network holds back for longer
+ * than the host's lease and margin and then delivers.
  */
 export function startSteps<Scope>(parts: SagaParts<Scope>): Saga<MoveParams>['steps'] {
   const start: SagaStep<MoveParams> = {
@@ -19,12 +18,11 @@ export function startSteps<Scope>(parts: SagaParts<Scope>): Saga<MoveParams>['st
     do: async (context) => {
       if (context.attempt > 1) await refuseIfOver(parts, context);
       for (const older of context.params.older) await endIncarnation(parts, context, older, 'superseded');
-      return (await ensureRunning(parts, context)) as unknown as Json;
+      await recordUp(parts, context, await ensureRunning(parts, context));
     },
     undo: (context) => endStarted(parts, context),
   };
-  const record: SagaStep<MoveParams> = { name: 'record', do: (context) => recordUp(parts, context) };
-  return [start, record];
+  return [start];
 }
 
 /**
@@ -63,9 +61,8 @@ async function endStarted<Scope>(parts: SagaParts<Scope>, context: MoveContext):
   }
 }
 
-async function recordUp<Scope>(parts: SagaParts<Scope>, context: MoveContext): Promise<void> {
+async function recordUp<Scope>(parts: SagaParts<Scope>, context: MoveContext, report: RunningReport): Promise<void> {
   const { params, tenantId } = context;
-  const report = context.outputs.start as unknown as RunningReport;
   const host = await parts.fleet.host(hostIdOf(params));
   const detail = { hostMs: Math.round(report.durationMs), bootAttempts: report.bootAttempts, accelerator: report.accelerator };
   const start = { resumedFrom: report.resumedFrom, isolation: report.isolation, fallbacks: report.fallbacks, detail };

@@ -1,0 +1,117 @@
+/** The control plane's rooms on a real database, in one or two processes' worth of objects, with a host that obeys at once. */
+import { type Clock, newId, silentLog, systemClock } from '@alcove/base';
+import { Audit } from '@alcove/audit';
+import { type GoneReport, type HostState, Problem, type Principal, type RunningReport, type SealedReport } from '@alcove/contracts';
+import { Db, Notices } from '@alcove/db';
+import { FleetService, HostClient, type HostAddress, type IncarnationKey, PostgresHostsStore } from '@alcove/fleet';
+import { Users } from '@alcove/identity';
+import { PostgresOutbox, PostgresSagaStore, SagaRunner } from '@alcove/jobs';
+import { assembleRooms, type AssembledRooms, IdentityOwners, PostgresRoomsStore, roomChannel } from '@alcove/rooms';
+import { contractHost, simSecrets } from '@alcove/testing';
+import { ownDatabase, type OwnDatabase } from '../db/database';
+
+/** Runs nothing: an incarnation is an entry in a map. */
+export class ObedientHost extends HostClient {
+  readonly running = new Set<string>();
+  readonly calls: string[] = [];
+  /** Set to make the next calls of a verb fail. */
+  readonly failures = new Map<string, Problem>();
+  #sequence = 0;
+
+  override ensureRunning: HostClient['ensureRunning'] = async (_host, room, order) => {
+    const report = this.#report('running', room);
+    this.running.add(nameOf(room));
+    const resumedFrom = order.image ? 'memory' : order.hasDisk ? 'disk' : 'new';
+    return { ...report, resumedFrom, fallbacks: [], isolation: 'software', accelerator: 'none', bootAttempts: 1, durationMs: 1, steps: {} } satisfies RunningReport;
+  };
+  override ensureSealed: HostClient['ensureSealed'] = async (_host, room, order) => {
+    const report = this.#report('sealed', room);
+    if (!this.running.delete(nameOf(room))) throw new Problem('room.not_running');
+    const image = { id: newId('img'), ...room, generation: order.generation, templateId: 't', compatibility: 'c', diskState: 'd', bytes: 5, pages: 1, sha256: 'a'.repeat(64) };
+    return { ...report, image, stallMs: 1, durableMs: 1, steps: {} } satisfies SealedReport;
+  };
+  override ensureGone: HostClient['ensureGone'] = async (_host, room) => {
+    const report = this.#report('gone', room);
+    return { ...report, wasRunning: this.running.delete(nameOf(room)) } satisfies GoneReport;
+  };
+  override state: HostClient['state'] = async () => {
+    const incarnations = [...this.running].map((name) => {
+      const [roomId = '', n] = name.split('/');
+      return { roomId, incarnation: Number(n), phase: 'running' as const, sequence: 1 };
+    });
+    const { description, capacity } = contractHost('host-a');
+    return { hostId: 'host-a', bootId: 'b', fenced: false, description, capacity, incarnations } satisfies HostState;
+  };
+  override stream: HostClient['stream'] = async () => {
+    throw new Problem('guest.closed');
+  };
+  override async close(): Promise<void> {}
+
+  #report(verb: string, room: IncarnationKey): { roomId: string; incarnation: number; sequence: number } {
+    this.calls.push(`${verb} ${nameOf(room)}`);
+    const failure = this.failures.get(verb);
+    if (failure) throw failure;
+    return { ...room, sequence: ++this.#sequence };
+  }
+}
+
+function nameOf({ roomId, incarnation }: IncarnationKey): string {
+  return `${roomId}/${incarnation}`;
+}
+
+export interface Process {
+  readonly rooms: AssembledRooms;
+  readonly fleet: FleetService;
+  readonly runner: SagaRunner;
+}
+
+export interface Platform {
+  readonly db: Db;
+  readonly host: ObedientHost;
+  /** Another process on the same database and host. */
+  newProcess(clock?: Clock): Process;
+  newTenant(roomsPerUser?: number): Promise<Principal>;
+  close(): Promise<void>;
+}
+
+export async function startPlatform(): Promise<Platform> {
+  const database: OwnDatabase = await ownDatabase();
+  const db = new Db({ url: database.url });
+  const host = new ObedientHost();
+  const listeners: Notices[] = [];
+  const newProcess = (clock: Clock = systemClock): Process => {
+    const audit = new Audit(clock);
+    const outbox = new PostgresOutbox(db, clock, silentLog);
+    const sagas = new PostgresSagaStore(db, outbox, clock);
+    const runner = new SagaRunner(sagas, { clock, log: silentLog });
+    const fleet = new FleetService(new PostgresHostsStore(db), { clock, log: silentLog });
+    const keys = { destroyUserKeys: async () => true };
+    const owners = new IdentityOwners(db, new Users({ clock }), keys as never);
+    const store = new PostgresRoomsStore(db);
+    const rooms = assembleRooms({ store, runner, outbox, audit, owners, secrets: simSecrets, inTransaction: (tenantId, work) => db.withTenant(tenantId, work), fleet, hosts: host, clock, log: silentLog });
+    const notices = new Notices(database.url, clock);
+    notices.listen(roomChannel, { onNotice: (payload) => rooms.watchers.heard(payload), onGap: () => rooms.watchers.mayHaveMissed() });
+    listeners.push(notices);
+    return { rooms, fleet, runner };
+  };
+  const newTenant = async (roomsPerUser = 100): Promise<Principal> => {
+    const tenantId = crypto.randomUUID();
+    await db.asSystem('test', (tx) => tx.tenant.create({ data: { id: tenantId, name: tenantId, roomsPerUser, createdAt: new Date(0) } }));
+    return { kind: 'system', keyId: 'test', tenantId, scopes: [], ratePerSecond: 1, concurrent: 1 };
+  };
+  const close = async (): Promise<void> => {
+    await Promise.all(listeners.map((notices) => notices.close()));
+    await db.close();
+    await database.remove();
+  };
+  return { db, host, newProcess, newTenant, close };
+}
+
+/** The beat of the one host, with its template called `default`. */
+export function hostBeat(sequence: number): Parameters<FleetService['heartbeat']>[1] {
+  const { description, capacity } = contractHost('host-a', {});
+  const templates = description.templates.map((template) => ({ ...template, name: 'default' }));
+  return { bootId: 'b', sequence, description: { ...description, templates }, capacity: { ...capacity, roomsMax: 1000, memoryMiBFree: 65_536, diskMiBFree: 65_536 }, incarnations: [], ended: [] };
+}
+
+export const address: HostAddress = { id: 'host-a', url: 'https://127.0.0.1:1' };
