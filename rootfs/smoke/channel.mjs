@@ -237,7 +237,7 @@ export class Channel {
   async http(method, path, body = '', headers = {}, port = 8080) {
     const stream = this.open('connect', [
       ['port', port],
-      ['waitMs', 10_000],
+      ['waitMs', 60_000],
     ]);
     const lines = [`${method} ${path} HTTP/1.1`, 'host: room', 'connection: close', `content-length: ${Buffer.byteLength(body)}`];
     for (const [name, value] of Object.entries(headers)) lines.push(`${name}: ${value}`);

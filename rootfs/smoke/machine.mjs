@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { Channel } from './channel.mjs';
 
 // A boot that has not reached the initrd by then hangs; one that has is only slow.
-const KERNEL_DEADLINE_MS = 12_000;
-const BOOT_DEADLINE_MS = 60_000;
+const KERNEL_DEADLINE_MS = 30_000;
+const BOOT_DEADLINE_MS = 90_000;
 const BOOT_ATTEMPTS = 3;
 
 /** A running virtual machine and its channel. `stop` ends it and removes its folder. */

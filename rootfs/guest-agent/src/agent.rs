@@ -12,6 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 const STACK_BYTES: usize = 64 * 1024;
+/// A stream needs seven at most.
+const MAX_OPEN_FILES: u64 = 8_192;
 const READ_BYTES: usize = 32 * 1024;
 /// While no host is connected; a reconnecting host waits at most this long.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -26,6 +28,7 @@ pub fn run() -> ! {
 
 fn serve() -> std::io::Result<()> {
     sys::keep_heap_small();
+    sys::limit_open_files(MAX_OPEN_FILES)?;
     fs::write("/proc/self/oom_score_adj", "-1000")?;
     let room = Arc::new(Room::new(Template::load()?));
     let watched = room.clone();

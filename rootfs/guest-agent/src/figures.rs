@@ -34,10 +34,10 @@ pub fn quiesce(stream: &Stream, fields: &Fields, channel: &Channel) -> Outcome<(
         fs::write("/proc/sys/vm/drop_caches", "1")?;
     }
     let processes = count_processes()?.to_string();
+    // Whatever the host sends once it has the answer belongs to a session that is over.
+    channel.scan_from_now();
     stream.message(&[("processes", processes.as_bytes())])?;
     stream.end()?;
-    // Whatever the host sends from now on belongs to a session that is over.
-    channel.scan_from_now();
     stream.flush()
 }
 

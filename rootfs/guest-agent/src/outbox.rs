@@ -13,6 +13,8 @@ use std::time::Duration;
 const DATA_LIMIT: usize = 128 * 1024;
 /// Beyond this, control frames wait too: only for a host that asks without reading the answers.
 const CONTROL_LIMIT: usize = 256 * 1024;
+/// After this long without anything to write, the buffers are given back.
+const IDLE: Duration = Duration::from_millis(500);
 
 pub struct Outbox {
     queue: Mutex<Queue>,
@@ -46,7 +48,8 @@ impl Outbox {
     pub fn begin_session(&self, first: &[u8]) -> u64 {
         let mut queue = self.lock();
         queue.session += 1;
-        queue.bytes = first.to_vec();
+        queue.bytes.clear();
+        queue.bytes.extend_from_slice(first);
         self.changed.notify_all();
         queue.session
     }
@@ -84,25 +87,37 @@ impl Outbox {
     /// The writing thread. What was taken is written to its end even when the session ends meanwhile: the host looks for
     /// the next sync in whatever comes.
     pub fn write_for_ever(&self, mut port: &File) -> ! {
+        let mut bytes = Vec::new();
         loop {
-            let bytes = self.take();
+            self.take(&mut bytes);
             if port.write_all(&bytes).is_err() {
                 // The port went away under us. The host will sync again once it is back.
                 thread::sleep(Duration::from_millis(5));
             }
+            bytes.clear();
             self.lock().writing = false;
             self.changed.notify_all();
         }
     }
 
-    fn take(&self) -> Vec<u8> {
+    /// Waits for bytes and swaps them for the empty `into`, so that two buffers go round while there is traffic.
+    fn take(&self, into: &mut Vec<u8>) {
         let mut queue = self.lock();
         while queue.bytes.is_empty() {
-            queue = self.changed.wait(queue).unwrap_or_else(|poisoned| poisoned.into_inner());
+            queue = if queue.bytes.capacity() == 0 && into.capacity() == 0 {
+                self.changed.wait(queue).unwrap_or_else(|poisoned| poisoned.into_inner())
+            } else {
+                let waited = self.changed.wait_timeout(queue, IDLE);
+                let (mut queue, result) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+                if result.timed_out() && queue.bytes.is_empty() {
+                    queue.bytes = Vec::new();
+                    *into = Vec::new();
+                }
+                queue
+            };
         }
         queue.writing = true;
-        let bytes = std::mem::take(&mut queue.bytes);
+        std::mem::swap(&mut queue.bytes, into);
         self.changed.notify_all();
-        bytes
     }
 }

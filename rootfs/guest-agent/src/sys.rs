@@ -351,14 +351,19 @@ pub fn become_file_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     Ok(())
 }
 
+/// How many descriptors this process may have open.
+pub fn limit_open_files(count: u64) -> io::Result<()> {
+    let limit = Limit { soft: count, hard: count };
+    check(unsafe { setrlimit(RLIMIT_NOFILE, &limit) }).map(|_| ())
+}
+
 /// What a child does between fork and exec; async-signal-safe calls only.
 /// Own session and process group, ordinary standing before the out-of-memory killer, limits, user, working directory.
 pub fn become_user(uid: u32, gid: u32, groups: &[u32], directory: &CStr, max_processes: u64) -> io::Result<()> {
     unsafe {
         check(c_setsid())?;
         be_killable();
-        let files = Limit { soft: 65_536, hard: 65_536 };
-        check(setrlimit(RLIMIT_NOFILE, &files))?;
+        limit_open_files(65_536)?;
         let processes = Limit {
             soft: max_processes,
             hard: max_processes,

@@ -111,5 +111,10 @@ async function drawEverything(_: RegExpMatchArray, { signal }: Request): Promise
     machineId: readFileSync('/etc/machine-id', 'utf8').trim(),
     bootNonce: claimFact('bootNonce'),
   };
-  return { reply: Object.entries(random).map(([name, value]) => `${name}: ${value}`).join('\n'), random };
+  return {
+    reply: Object.entries(random)
+      .map(([name, value]) => `${name}: ${value}`)
+      .join('\n'),
+    random,
+  };
 }

@@ -21,7 +21,7 @@ export function kernelRandom(count: number): Buffer {
 export const opensslRandom = crypto.randomBytes;
 
 function fill(bytes: Uint8Array): void {
-  for (let done = 0; done < bytes.length; ) {
+  for (let done = 0; done < bytes.length;) {
     done += readSync(device, bytes, done, bytes.length - done, null);
   }
 }

@@ -21,7 +21,13 @@ export async function warmUp(port: number): Promise<void> {
 
 function ask(port: number, body: object): Promise<void> {
   return new Promise((resolve) => {
-    const asked = request({ host: '127.0.0.1', port, path: '/invocations', method: 'POST', headers: { 'content-type': 'application/json', connection: 'close' } });
+    const asked = request({
+      host: '127.0.0.1',
+      port,
+      path: '/invocations',
+      method: 'POST',
+      headers: { 'content-type': 'application/json', connection: 'close' },
+    });
     asked.on('response', (response) => response.resume().on('end', resolve));
     // Warming up is a favour: what does not work here says so when somebody asks for it.
     asked.on('error', () => resolve());
