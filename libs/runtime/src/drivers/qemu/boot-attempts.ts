@@ -1,4 +1,3 @@
-import type { Duplex } from 'node:stream';
 import { type Clock, limits, type Log } from '@alcove/base';
 import { isProblem, Problem } from '@alcove/contracts';
 import { openGuestSession } from '../../guest-channel/session';
@@ -70,6 +69,5 @@ async function untilUserSpace(vmm: Vmm, about: { clock: Clock; signal?: AbortSig
 
 /** Connects to a VMM's guest channel and synchronises. */
 export async function openSession(vmm: Vmm, about: { clock: Clock; log: Log; signal?: AbortSignal }): Promise<GuestSession> {
-  const channel: Duplex = await vmm.connectChannel();
-  return openGuestSession(channel, about);
+  return openGuestSession(await vmm.connectChannel(), about);
 }

@@ -3,9 +3,10 @@ import { join } from 'node:path';
 import { Cleanup } from '@alcove/base';
 import { type ClaimMode, Problem } from '@alcove/contracts';
 import type { MemorySource, RoomSpec } from '../../driver';
+import { openGuestSession } from '../../guest-channel/session';
 import { RoomDisk } from '../../disk/room-disk';
 import { revertTo } from '../../disk/snapshots';
-import { bootWithAttempts, kernelCommandLine, openSession } from './boot-attempts';
+import { bootWithAttempts, kernelCommandLine } from './boot-attempts';
 import { claimFor } from './claim';
 import type { QemuContext } from './context';
 import { isolationOf, type QemuEngine } from './engine';
@@ -31,6 +32,10 @@ export async function restoreRoom(context: QemuContext, room: RoomSpec, source: 
     const disk = await diskForMemory(context, room, source);
     steps.lap('open');
     const { vmm, uid } = await launch(context, engine, room, disk, undo);
+    // Connected before the devices' state is loaded, the channel is in it what it was when that was saved: open. Otherwise the guest would be told that its host has
+    // gone and come back, at a moment when it may have answered the first sync already.
+    const channel = await vmm.connectChannel();
+    undo.add('channel', () => channel.destroy());
     steps.lap('launch');
     await loadMemory(vmm, room.template, memory);
     steps.lap('load');
@@ -40,13 +45,12 @@ export async function restoreRoom(context: QemuContext, room: RoomSpec, source: 
     let guestRan = false;
     await disk.markMovedOn();
     undo.add('disk state', () => (stateBefore === null || guestRan ? undefined : disk.markState(stateBefore)));
-    const opening = openSession(vmm, { clock, log, ...(signal ? { signal } : {}) });
+    const opening = openGuestSession(channel, { clock, log, ...(signal ? { signal } : {}) });
     opening.catch(() => undefined);
     guestRan = true;
     await vmm.resume();
     steps.lap('resume');
     const guest = await opening;
-    undo.add('channel', () => guest.close());
     steps.lap('sync');
     await guest.claim(claimFor(room, source.kind === 'template' ? 'fresh' : 'resumed', clock));
     steps.lap('claim');
