@@ -7,10 +7,14 @@ import { readCliConfig } from './cli.config';
 import { commands, runCommand } from './commands';
 import { makeContext, type Context } from './context';
 import { CliFailure, exitCodes, messageOf } from './failure';
+import { Interrupts } from './interrupts';
+
+const interrupts = new Interrupts();
+let interrupted = false;
 
 async function main(argv: string[]): Promise<number> {
   const config = readCliConfig();
-  const context = makeContext(config);
+  const context = makeContext(config, interrupts);
   const [name = 'help', ...rest] = argv;
   if (['help', '--help', '-h'].includes(name)) return help(context, rest[0]);
   const command = commands[name];
@@ -50,9 +54,20 @@ function explain(error: unknown): number {
   return exitCodes.internal;
 }
 
-process.once('SIGINT', () => process.exit(exitCodes.interrupted));
+/** The first Ctrl-C undoes what is half done; a second one does not wait for that. */
+function interrupt(): void {
+  if (interrupted) process.exit(exitCodes.interrupted);
+  interrupted = true;
+  if (!interrupts.isEmpty) process.stderr.write('\n  interrupted: tidying up (again to leave at once)\n');
+  void interrupts.run().then((failed) => {
+    if (failed.length > 0) process.stderr.write(`  could not be undone: ${failed.join(', ')}\n`);
+    process.exit(exitCodes.interrupted);
+  });
+}
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, interrupt);
 process.stdout.on('error', () => process.exit(exitCodes.ok));
 main(process.argv.slice(2)).then(
-  (code) => process.exit(code),
-  (error: unknown) => process.exit(explain(error)),
+  (code) => interrupted || process.exit(code),
+  (error: unknown) => interrupted || process.exit(explain(error)),
 );

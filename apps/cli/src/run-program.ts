@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { CliFailure } from './failure';
 
@@ -14,6 +14,12 @@ export interface RunOptions {
 }
 
 const tailLines = 30;
+const running = new Set<ChildProcess>();
+
+/** Asks every program that runProgram() runs now to end. */
+export function endRunningPrograms(): void {
+  for (const child of running) child.kill('SIGTERM');
+}
 
 /**
  * Runs a program to its end and returns its standard output. Throws CliFailure with the end of what it said when it exits with another code than 0. Ctrl-C
@@ -22,6 +28,8 @@ const tailLines = 30;
 export async function runProgram(command: string, args: string[], options: RunOptions = {}): Promise<string> {
   const stdio = options.inherit ? 'inherit' : 'pipe';
   const child = spawn(command, args, { stdio, ...(options.cwd && { cwd: options.cwd }), ...(options.env && { env: options.env }) });
+  running.add(child);
+  child.once('close', () => running.delete(child));
   let output = '';
   const tail: string[] = [];
   const hear = (line: string): void => {

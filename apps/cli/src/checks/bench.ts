@@ -28,6 +28,10 @@ export async function runBenchmark(context: Context, name: string | undefined, o
   if (!(name in benchmarks)) throw new CliFailure(`there is no benchmark called ${name}`, { mend: `one of ${Object.keys(benchmarks).join(', ')}`, exitCode: exitCodes.usage });
   if (context.config.driver === 'fake') throw new CliFailure('figures of the fake driver mean nothing', { mend: 'unset ALCOVE_DRIVER', exitCode: exitCodes.usage });
   const { status, startedNow } = await startPlatform(context, await setUp(context, { yes: options.yes }));
+  const stop = async (): Promise<void> => {
+    if (startedNow) await context.progress.step('stop the platform', () => stopPlatform(context, status));
+  };
+  const settled = context.onInterrupt('the platform', stop);
   try {
     const main = join(context.config.root, 'dist/test/bench/main.js');
     const args = ['--no-warnings', main, name, String(options.samples), options.json ? 'json' : 'text'];
@@ -35,7 +39,8 @@ export async function runBenchmark(context: Context, name: string | undefined, o
     const [code] = (await once(child, 'exit')) as [number | null];
     return code ?? exitCodes.failed;
   } finally {
-    if (startedNow) await context.progress.step('stop the platform', () => stopPlatform(context, status));
+    settled();
+    await stop();
   }
 }
 

@@ -41,6 +41,11 @@ export async function playDemo(context: Context, options: { yes: boolean }): Pro
   const settings = await setUp(context, options);
   const { status, startedNow } = await startPlatform(context, settings);
   const rooms: string[] = [];
+  const stop = async (): Promise<void> => {
+    if (startedNow) await context.progress.step('stop the platform', () => stopPlatform(context, status));
+    else context.progress.say('The platform was up before and stays up.');
+  };
+  const settled = context.onInterrupt('the platform', stop);
   try {
     const client = await freshTenant(status.url, settings, 'demo');
     await play(context, stage, client, rooms);
@@ -53,23 +58,26 @@ export async function playDemo(context: Context, options: { yes: boolean }): Pro
     context.progress.warn('the demo failed: ./alcove logs shows what the platform says, ./alcove doctor looks at this machine');
     return exitCodes.failed;
   } finally {
-    if (startedNow) await context.progress.step('stop the platform', () => stopPlatform(context, status));
-    else context.progress.say('The platform was up before and stays up.');
+    settled();
+    await stop();
   }
 }
 
 async function play(context: Context, stage: Stage, client: ApiClient, rooms: string[]): Promise<void> {
-  const scene = await moveIn(context, stage, client, rooms);
+  const settled = context.onInterrupt('rooms of the demo', () => tidyUp(client, rooms));
   try {
+    const scene = await moveIn(context, stage, client, rooms);
     await talk(scene);
     await sleepAndWake(scene);
     await keepApart(scene);
     await crash(scene);
+    await moveOut(scene);
   } catch (error) {
     await tidyUp(client, rooms);
     throw error;
+  } finally {
+    settled();
   }
-  await moveOut(scene);
 }
 
 /** After a failure: nothing of the demo stays, as far as that can be had. */

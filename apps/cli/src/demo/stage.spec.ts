@@ -9,7 +9,7 @@ it('prints scenes, steps and claims, and stops at a claim that is not so', () =>
   stage.claim('the nonce is the same', true);
   const more = stage.saying('room');
   more('one ');
-  more('two');
+  more('two\n');
   more(null);
   expect(() => stage.claim('the counter went on', false, '0')).toThrow(ClaimFailed);
   expect(stage.claims).toBe(1);

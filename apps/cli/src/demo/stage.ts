@@ -49,7 +49,15 @@ export class Stage {
   /** Opens a line that grows while an answer streams in; the returned function adds to it, and ends it when called with null. */
   saying(who: string): (text: string | null) => void {
     this.write(`     ${this.style.dim(`${who.padStart(5)} ›`)} `);
-    return (text) => this.write(text === null ? '\n' : text.replaceAll('\n', '\n             '));
+    // Line ends are held back until something follows them, so that an answer's last one leaves no gap.
+    let held = '';
+    return (text) => {
+      if (text === null) return this.write('\n');
+      const whole = held + text;
+      const shown = whole.trimEnd();
+      held = whole.slice(shown.length);
+      this.write(shown.replaceAll('\n', '\n             '));
+    };
   }
 
   plain(text: string): void {

@@ -13,6 +13,7 @@ import { templateUid } from '../supervisor/plan';
 import { ensureArtefacts } from './artefacts';
 import { keyOfFolders } from './content-key';
 import { readRecipe } from './template-recipe';
+import { endUnfinishedBuilds } from './unfinished-builds';
 
 /** Translation cache of the emulator while it builds; leaves no trace in the template. */
 const tbSizeMiB = 128;
@@ -46,9 +47,11 @@ export async function ensureTemplate(context: Context, folder: string, options: 
     const store = new TemplateStore(context.paths.store);
     const known = await withOrigin(store, templates, key);
     if (known) return { manifest: known, made: false };
+    await endUnfinishedBuilds(templates);
+    const settled = context.onInterrupt('the unfinished template', () => endUnfinishedBuilds(templates));
     const log = createLog('template', 'warn');
     const uid = context.config.asRoot ? templateUid : null;
-    const built = await buildTemplate({ artefacts: artefacts.folder, storeDir: context.paths.store, recipe, engine, tbSizeMiB, uid, clock: systemClock, log }, say);
+    const built = await buildTemplate({ artefacts: artefacts.folder, storeDir: context.paths.store, recipe, engine, tbSizeMiB, uid, clock: systemClock, log }, say).finally(settled);
     const origins = await readOrigins(templates);
     await writeWhole(originsPath(templates), `${JSON.stringify({ ...origins, [built.manifest.id]: key }, null, 2)}\n`, 0o644);
     return { manifest: built.manifest, made: true };
