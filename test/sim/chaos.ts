@@ -1,6 +1,6 @@
 import { isProblem, Problem } from '@alcove/contracts';
 import { type Random, seededRandom } from '@alcove/base';
-import { type PlatformSnapshot, RoomChecker, VirtualTime } from '@alcove/testing';
+import { RoomChecker, VirtualTime } from '@alcove/testing';
 import { SimHostClient, simPrincipal, simTenant, SimWorld, type SimPlane } from './sim-world';
 
 /** What went wrong in a simulation, with the last things that happened before. */
@@ -48,7 +48,7 @@ export class Chaos {
     }
     if (!this.#broken) await this.#heal();
     if (!this.#broken) await this.world.run(calmMs, this.#check);
-    this.#guard(() => this.#checker.finally(this.#snapshot(), this.world.worker.node.now()));
+    this.#guard(() => this.#checker.finally(this.world.snapshot(), this.world.worker.node.now()));
     this.#guard(() => this.#checkCalls());
     if (this.#broken) throw new SimulationFailed(`seed ${this.seed}: ${this.#broken.message}\n${this.#story(this.#broken.message)}`, { cause: this.#broken });
   }
@@ -59,7 +59,7 @@ export class Chaos {
     return this.#log.filter((line, i) => i > this.#log.length - 12 || line.includes(room) || line.includes('!')).slice(-90).join('\n');
   }
 
-  readonly #check = (): void => this.#guard(() => this.#checker.always(this.#snapshot()));
+  readonly #check = (): void => this.#guard(() => this.#checker.always(this.world.snapshot()));
 
   #guard(check: () => void): void {
     try {
@@ -199,21 +199,6 @@ export class Chaos {
       machine.calm();
       if (!machine.up) await machine.startAgent();
     }
-  }
-
-  #snapshot(): PlatformSnapshot {
-    const { machines, store } = this.world;
-    const groups = [...new Set(machines.map((machine) => machine.group))];
-    return {
-      rooms: store.all(),
-      vms: machines.flatMap((machine) => machine.vms.all().map(({ roomId, incarnation }) => ({ hostId: machine.id, roomId, incarnation }))),
-      holds: (storeGroup, image) => {
-        const group = groups.find(({ name }) => name === storeGroup);
-        const held = group?.images.get(image.id);
-        return held !== undefined && !held.damaged && group?.disks.get(image.roomId)?.state === image.diskState;
-      },
-      stored: groups.flatMap((group) => [...group.images.all().map((image) => image.ref.roomId), ...group.disks.all().map((disk) => disk.roomId)].map((roomId) => ({ storeGroup: group.name, roomId }))),
-    };
   }
 
   #pick<T>(from: readonly T[]): T {

@@ -5,7 +5,7 @@ import {
   jobsReconcilers, JobWorker, MemoryOutbox, MemoryQueue, MemorySagaStore, type MemoryScope, OutboxDispatcher, ReconcilerDriver, sagaProcessor, SagaRunner, type SagaStore,
 } from '@alcove/jobs';
 import { assembleRooms, type AssembledRooms, MemoryRoomsStore, type RoomRecord } from '@alcove/rooms';
-import { SimAudit, SimDatabase, SimLocks, SimNetwork, SimOwners, simSecrets, throughDatabase, Unreachable, type VirtualNode, VirtualTime } from '@alcove/testing';
+import { type PlatformSnapshot, SimAudit, SimDatabase, SimLocks, SimNetwork, SimOwners, simSecrets, throughDatabase, Unreachable, type VirtualNode, VirtualTime } from '@alcove/testing';
 import { destroyUser } from '../../apps/worker/src/processors/destroy-user.processor';
 import { reconcileRoom } from '../../apps/worker/src/processors/reconcile-room.processor';
 import { SimMachine, SimStoreGroup, type MachineFaults } from './sim-machine';
@@ -97,6 +97,21 @@ export class SimWorld {
     const machine = this.machines.find(({ id }) => id === hostId);
     if (!machine) throw new Error(`no machine ${hostId}`);
     return machine;
+  }
+
+  /** Everything that the checker of the invariants looks at. */
+  snapshot(): PlatformSnapshot {
+    const groups = [...new Set(this.machines.map((machine) => machine.group))];
+    return {
+      rooms: this.store.all(),
+      vms: this.machines.flatMap((machine) => machine.vms.all().map(({ roomId, incarnation }) => ({ hostId: machine.id, roomId, incarnation }))),
+      holds: (storeGroup, image) => {
+        const group = groups.find(({ name }) => name === storeGroup);
+        const held = group?.images.get(image.id);
+        return held !== undefined && !held.damaged && group?.disks.get(image.roomId)?.state === image.diskState;
+      },
+      stored: groups.flatMap((group) => [...group.images.all().map((image) => image.ref.roomId), ...group.disks.all().map((disk) => disk.roomId)].map((roomId) => ({ storeGroup: group.name, roomId }))),
+    };
   }
 
   /** The API process is killed and started again; what its callers waited for is lost with it. */

@@ -14,6 +14,8 @@ export interface WaiterParts<Scope> {
 export interface WaitOptions<T> {
   /** The room is as wished: the result; not yet: undefined; it will not be: throws. */
   readonly judge: (room: RoomRecord) => T | undefined;
+  /** True when the move is not one that this caller began: news of it may have come before the waiter listened, so it looks once more. */
+  readonly joins: boolean;
   readonly onTimeout: ProblemCode;
   readonly signal: AbortSignal | undefined;
 }
@@ -28,9 +30,9 @@ export class RoomWaiter<Scope> {
   /** Throws what the judge throws, the signal's reason, `onTimeout` after `limits.move.wakeWaitMs`, `room.not_found`. */
   async until<T>(key: RoomKey, known: RoomRecord, options: WaitOptions<T>): Promise<T> {
     const { store, watchers, clock } = this.parts;
-    const { judge, signal, onTimeout } = options;
+    const { judge, joins, signal, onTimeout } = options;
     let newest = known;
-    let unread = false;
+    let unread = joins;
     let ring: () => void = () => undefined;
     const unsubscribe = watchers.subscribe(key.roomId, ({ generation, room }) => {
       if (generation <= newest.generation) return;

@@ -75,7 +75,7 @@ export class RoomsService<Scope = Tx> {
     const absent = absentRoom({ id, tenantId, userId, template: name, templateId: template.id, size, metadata, envNames, envSealed }, clock.now());
     const room = await mover.create(absent, actorOf(principal), (scope) => owners.admit(scope, tenantId, userId));
     if (!options.wait) return toRoom(room);
-    return toRoom(await waiter.until({ tenantId, roomId: id }, room, { judge: judgeAwake, onTimeout: 'room.wake_timeout', signal: options.signal }));
+    return toRoom(await waiter.until({ tenantId, roomId: id }, room, { judge: judgeAwake, joins: false, onTimeout: 'room.wake_timeout', signal: options.signal }));
   }
 
   async get(principal: Principal, roomId: string): Promise<Room> {
@@ -111,9 +111,9 @@ export class RoomsService<Scope = Tx> {
   async hibernate(principal: Principal, roomId: string, signal?: AbortSignal): Promise<Room> {
     requireScope(principal, 'rooms:write');
     const key = { tenantId: tenantOf(principal), roomId };
-    const { room } = await this.#apply(key, { kind: 'sleep', reason: askedReason }, { actor: actorOf(principal) });
+    const { room, verdict } = await this.#apply(key, { kind: 'sleep', reason: askedReason }, { actor: actorOf(principal) });
     const before = room.state === 'hibernating' || room.state === 'running' ? { ...room, move: room.move - 1 } : room;
-    return toRoom(await this.#parts.waiter.until(key, room, { judge: judgeAsleep(before), onTimeout: 'room.busy', signal }));
+    return toRoom(await this.#parts.waiter.until(key, room, { judge: judgeAsleep(before), joins: verdict.kind !== 'move', onTimeout: 'room.busy', signal }));
   }
 
   /** Resolves at once; the room is removed as soon as the move it is in has ended. */
@@ -206,8 +206,8 @@ export class RoomsService<Scope = Tx> {
   async #awake(key: RoomKey, options: ApplyOptions & { known: RoomWithIncarnations }, reason: string, signal: AbortSignal | undefined): Promise<RoomRecord> {
     const before = options.known.room;
     if (before.state === 'hibernated' || before.state === 'failed') this.#parts.secrets.fetch(key.tenantId, before.userId, key.roomId);
-    const { room } = await this.#apply(key, { kind: 'wake', reason }, options);
-    return this.#parts.waiter.until(key, room, { judge: judgeAwake, onTimeout: 'room.wake_timeout', signal });
+    const { room, verdict } = await this.#apply(key, { kind: 'wake', reason }, options);
+    return this.#parts.waiter.until(key, room, { judge: judgeAwake, joins: verdict.kind !== 'move' && room.state !== 'running', onTimeout: 'room.wake_timeout', signal });
   }
 
   async #routeOf(room: RoomRecord, wokenMs: number): Promise<RoomRoute> {

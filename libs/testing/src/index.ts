@@ -11,3 +11,4 @@ export { SimAudit, SimOwners, simSecrets } from './simulator/sim-tenants';
 export { VirtualNode, VirtualTime } from './simulator/virtual-time';
 export { RoomChecker, type PlatformSnapshot } from './simulator/room-checker';
 export { testingConfig } from './testing.config';
+export { everythingTwice, happenAt, twistAll, TwistedRunner, type SagaTwist, type StepPlace } from './saga-harness';

@@ -1,5 +1,6 @@
 import { isProblem, Problem, type RunningReport } from '@alcove/contracts';
 import type { Saga, SagaStep, SettledContext } from '@alcove/jobs';
+import type { RoomRecord } from '../room';
 import type { MoveParams } from './move';
 import { endIncarnation, hostIdOf, operationId, type MoveContext, type SagaParts } from './saga-parts';
 
@@ -16,7 +17,10 @@ export function startSteps<Scope>(parts: SagaParts<Scope>): Saga<MoveParams>['st
   const start: SagaStep<MoveParams> = {
     name: 'start',
     do: async (context) => {
-      if (context.attempt > 1) await refuseIfOver(parts, context);
+      // An order for a move that was given up, whose host was perhaps written off as lost, would start a VM beside the next one.
+      const stands = context.attempt === 1 ? 'under_way' : await standingOf(parts, context);
+      if (stands === 'up') return;
+      if (stands === 'over') throw new Problem('incarnation.stale', { detail: 'the move was given up' });
       for (const older of context.params.older) await endIncarnation(parts, context, older, 'superseded');
       await recordUp(parts, context, await ensureRunning(parts, context));
     },
@@ -26,12 +30,15 @@ export function startSteps<Scope>(parts: SagaParts<Scope>): Saga<MoveParams>['st
 }
 
 /**
- * On a later attempt the room may have been given up and its host's incarnations written off as lost: an order that reached the host then would start a VM
- * beside the next one. Throws `incarnation.stale`.
+ * Where the room stands to this move: still in it; `up`, because it was recorded before a crash or by the host's beat; or `over`, because it was given up. Pure.
  */
-async function refuseIfOver<Scope>(parts: SagaParts<Scope>, { params, tenantId }: MoveContext): Promise<void> {
-  const found = await parts.store.find(tenantId, params.roomId);
-  if (found?.room.move !== params.move) throw new Problem('incarnation.stale', { detail: 'the move was given up' });
+export function standing(room: RoomRecord | undefined, { move, incarnation }: MoveParams): 'under_way' | 'up' | 'over' {
+  if (room?.move === move) return 'under_way';
+  return room?.incarnation === incarnation && room.state !== 'failed' ? 'up' : 'over';
+}
+
+async function standingOf<Scope>(parts: SagaParts<Scope>, { params, tenantId }: MoveContext): Promise<ReturnType<typeof standing>> {
+  return standing((await parts.store.find(tenantId, params.roomId))?.room, params);
 }
 
 async function ensureRunning<Scope>(parts: SagaParts<Scope>, context: MoveContext): Promise<RunningReport> {
@@ -49,10 +56,11 @@ async function ensureRunning<Scope>(parts: SagaParts<Scope>, context: MoveContex
   return report;
 }
 
-/** Should the host be out of reach, the row stays open: the next start fences it, the host's own beat or the orphans' reconciler closes it. */
+/** What the row counts on by now is not ended. Should the host be out of reach, the row stays open: the next start fences it, the host's own beat or the orphans' reconciler closes it. */
 async function endStarted<Scope>(parts: SagaParts<Scope>, context: MoveContext): Promise<void> {
   const { params } = context;
   const where = { incarnation: params.incarnation, hostId: hostIdOf(params) };
+  if ((await standingOf(parts, context)) === 'up') return;
   try {
     await endIncarnation(parts, context, where, 'start_failed');
   } catch (error) {
