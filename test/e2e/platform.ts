@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { access, cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { access, chmod, cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { ApiClient, ApiProblem, serverSentEvents } from '../../apps/cli/src/api-client';
 import { testConfig } from './e2e.config';
@@ -42,6 +42,7 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
   const config = testConfig();
   await mkdir(config.temporary, { recursive: true, mode: 0o755 });
   const home = await mkdtemp(join(config.temporary, 'alcove-e2e-'));
+  await chmod(home, 0o755);
   await shareTemplates(join(config.home, 'store'), join(home, 'store'));
   const environment = { ...config.environment, ...options.env, ALCOVE_HOME: home };
   const alcove = (...args: string[]) => run(join(root, 'alcove'), args, environment);
