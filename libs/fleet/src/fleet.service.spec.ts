@@ -13,7 +13,7 @@ function state(roomId: string, incarnation: number, phase: IncarnationState['pha
 }
 
 function row(incarnation: number, live = true, expected = live): OpenIncarnation {
-  return { roomId: room, incarnation, live, expected };
+  return { roomId: room, incarnation, live, expected, givenUp: false };
 }
 
 class Ledger implements IncarnationLedger {
@@ -58,6 +58,13 @@ describe('a heartbeat', () => {
       { roomId: room, incarnation: 2, reason: 'unknown' },
       { roomId: 'room_2', incarnation: 1, reason: 'stale' },
     ]);
+  });
+
+  it('reports that something runs which was given up', async () => {
+    const { beat, ledger } = setUp();
+    ledger.rows = [{ ...row(3), givenUp: true }];
+    await beat({ incarnations: [state(room, 3)] });
+    expect(ledger.reported).toMatchObject([{ incarnation: 3, phase: 'running' }]);
   });
 
   it('reports what ended, what is news, and what is missing twice', async () => {

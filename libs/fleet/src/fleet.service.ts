@@ -71,7 +71,7 @@ export class FleetService {
     const { end, missing } = compareSets(rows, beat.incarnations);
     const absent = this.#absentTwice(hostId, missing.filter((row) => !beat.ended.some((state) => keyOf(state) === keyOf(row))));
     // What runs as the rows say is most of every beat, and no news.
-    const asExpected = new Set(rows.filter((row) => row.expected).map(keyOf));
+    const asExpected = new Set(rows.filter((row) => row.expected && !row.givenUp).map(keyOf));
     const news = beat.incarnations.filter((state) => state.phase !== 'running' || !asExpected.has(keyOf(state)));
     await ledger.report(host, [...beat.ended, ...news, ...absent]);
     await this.#hosts();

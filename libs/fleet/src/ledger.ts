@@ -9,6 +9,8 @@ export interface OpenIncarnation {
   readonly live: boolean;
   /** It was reported up, so that its absence from the host's set is news. */
   readonly expected: boolean;
+  /** The row gave it up, so that to hear that it runs is news. */
+  readonly givenUp: boolean;
 }
 
 /** The rows of incarnations, as far as heartbeats are about them. Implemented by `rooms`, which this lib does not know. */

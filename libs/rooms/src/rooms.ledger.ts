@@ -24,6 +24,7 @@ export class RoomsLedger<Scope> implements IncarnationLedger {
       live: countsOn(room, incarnation),
       // One that was never reported up is not missed: its start may be on the way, and only an order to end it makes sure that it never comes.
       expected: countsOn(room, incarnation) && incarnation.phase === 'running' && room.state !== 'destroying',
+      givenUp: room.state === 'failed',
     }));
   }
 
