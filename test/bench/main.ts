@@ -1,11 +1,12 @@
 /** `./alcove bench NAME` runs this against a platform that it has brought up: bench NAME [--samples N] [--json]. Exit code 1 when a target is missed. */
+import type { ApiClient } from '../../apps/cli/src/api-client';
 import { freshTenant } from '../../apps/cli/src/platform/development-key';
 import { openBare } from './bare';
 import { benchDensity } from './bench-density';
 import { benchHibernate } from './bench-hibernate';
 import { benchProvision } from './bench-provision';
 import { benchWake } from './bench-wake';
-import { platformUnderTest } from './bench.config';
+import { platformUnderTest, type Platform } from './bench.config';
 import { describeMachine } from './machine';
 import { describe, type BenchOptions, type BenchReport } from './report';
 
@@ -16,21 +17,24 @@ async function main(name: string, samples: number, json: boolean): Promise<numbe
   const machine = describeMachine();
   const client = await freshTenant(platform.url, platform, 'bench', generous);
   const options: BenchOptions = { samples, say: (line) => void process.stderr.write(process.stderr.isTTY ? `\r\x1b[2K  · ${line}` : '') };
-  const bare = await openBare();
-  let found: Pick<BenchReport, 'figures' | 'targets'>;
-  try {
-    if (name === 'wake') found = await benchWake(client, bare, options);
-    else if (name === 'hibernate') found = await benchHibernate(client, platform.template.cloneSafe, options);
-    else if (name === 'provision') found = await benchProvision(client, bare, platform.template.cloneSafe, options);
-    else if (name === 'density') found = await benchDensity(client, platform, options);
-    else throw new Error(`there is no benchmark called ${name}`);
-  } finally {
-    await bare.close();
-  }
+  const found = await measure(name, platform, client, options);
   if (process.stderr.isTTY) process.stderr.write('\r\x1b[2K');
   const report: BenchReport = { name, machine, figures: { ...found.figures, accelerator: platform.accelerator, driver: platform.driver }, targets: found.targets };
   process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : describe(report));
   return report.targets.every((one) => one.ok) ? 0 : 1;
+}
+
+async function measure(name: string, platform: Platform, client: ApiClient, options: BenchOptions): Promise<Pick<BenchReport, 'figures' | 'targets'>> {
+  if (name === 'hibernate') return benchHibernate(client, platform.template.cloneSafe, options);
+  if (name === 'density') return benchDensity(client, platform, options);
+  const bare = await openBare();
+  try {
+    if (name === 'wake') return await benchWake(client, bare, options);
+    if (name === 'provision') return await benchProvision(client, bare, platform.template.cloneSafe, options);
+  } finally {
+    await bare.close();
+  }
+  throw new Error(`there is no benchmark called ${name}`);
 }
 
 const [name = '', samples = '30', form = ''] = process.argv.slice(2);
