@@ -5,7 +5,7 @@ import { codeOf, exec, say, startPlatform, until, type Platform } from './platfo
 import { testConfig } from './e2e.config';
 
 jest.setTimeout(900_000);
-const cycles = testConfig().all ? 100 : 40;
+const cycles = testConfig().all ? 100 : 25;
 let platform: Platform;
 beforeAll(async () => {
   platform = await startPlatform();
@@ -48,9 +48,9 @@ it('honours moves that are asked for in the middle of others', async () => {
     expect((await say(platform, room, 'nonce')).answer.nonce).toBe(nonce);
   }
   const falling = platform.client.hibernate(room);
-  const woken = platform.client.wake(room);
+  await until('the room falls asleep', async () => (await platform.client.room(room)).state !== 'running');
+  await platform.client.wake(room);
   await codeOf(falling);
-  await woken;
   await stateIs(room, 'running');
   expect((await say(platform, room, 'nonce')).answer.nonce).toBe(nonce);
 });

@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { access, chmod, cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { access, chmod, cp, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { virtualMachines } from '../../apps/cli/src/platform/virtual-machines';
 import { ApiClient, ApiProblem, serverSentEvents } from '../../apps/cli/src/api-client';
 import { testConfig } from './e2e.config';
 
@@ -52,6 +53,7 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
     return JSON.parse(answer.stdout) as { url: string; key: string; tenantId: string; platformKey: string };
   };
   const first = await bringUp();
+  const { hostId } = JSON.parse(await readFile(join(home, 'settings.json'), 'utf8')) as { hostId: string };
   const status = async (): Promise<StatusAnswer> => JSON.parse((await alcove('status', '--json')).stdout) as StatusAnswer;
   return {
     home,
@@ -68,7 +70,7 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
       if (!pid) throw new Error(`${name} does not run`);
       return pid;
     },
-    vmOf: async (roomId) => (await status()).virtualMachines.find((vm) => vm.roomId === roomId)?.pid,
+    vmOf: async (roomId) => (await virtualMachines(join(home, 'hosts', hostId))).find((vm) => vm.roomId === roomId)?.pid,
     destroy: async () => {
       await alcove('down', '--now');
       for (const vm of (await status()).virtualMachines) process.kill(vm.pid, 'SIGKILL');
