@@ -45,6 +45,9 @@ export interface RoomsServiceParts<Scope = Tx> {
   readonly defaultTemplate: string;
 }
 
+/** Pauses before a host is asked whether a room still runs there, milliseconds. */
+const askAgainMs = [0, 150, 500];
+
 /**
  * What can be asked of rooms. Every call checks the scope and the tenant of its principal; another tenant's room is `room.not_found`, a destroyed one
  * `room.gone`. A call that waits stops waiting when its signal is aborted; the move it began goes on.
@@ -151,20 +154,18 @@ export class RoomsService<Scope = Tx> {
    * Resolves without a change when it runs after all, or when the host cannot be asked: then its lease decides.
    */
   async reportLost(route: RoomRoute, code: ProblemCode): Promise<void> {
-    const { hosts, mover, store } = this.#parts;
+    const { mover, store } = this.#parts;
     const { roomId, tenantId, incarnation } = route;
     // A room on the move is its saga's.
     const found = await store.find(tenantId, roomId);
     if (found?.room.state !== 'running' || found.room.incarnation !== incarnation) return;
-    let lives: boolean;
     try {
-      const { incarnations } = await hosts.state(route.host);
-      lives = incarnations.some((one) => one.roomId === roomId && one.incarnation === incarnation && one.phase !== 'gone');
+      if (await this.#livesOn(route, code)) return;
     } catch (error) {
       if (!isProblem(error)) throw error;
       return;
     }
-    if (!lives) await mover.apply({ tenantId, roomId }, { kind: 'gone', incarnation, reason: code === 'guest.closed' ? 'vmm_exited' : code }, { actor: 'system' });
+    await mover.apply({ tenantId, roomId }, { kind: 'gone', incarnation, reason: code === 'guest.closed' ? 'vmm_exited' : code }, { actor: 'system' });
   }
 
   /** The room's events with numbers above `after` (all of them without it), in order. A destroyed room's can still be read. */
@@ -208,6 +209,17 @@ export class RoomsService<Scope = Tx> {
     if (before.state === 'hibernated' || before.state === 'failed') this.#parts.secrets.fetch(key.tenantId, before.userId, key.roomId);
     const { room, verdict } = await this.#apply(key, { kind: 'wake', reason }, options);
     return this.#parts.waiter.until(key, room, { judge: judgeAwake, joins: verdict.kind !== 'move' && room.state !== 'running', onTimeout: 'room.wake_timeout', signal });
+  }
+
+  /** A connection breaks before the host has made sure why: where it broke, a host that still counts the room as running is asked again. */
+  async #livesOn(route: RoomRoute, code: ProblemCode): Promise<boolean> {
+    const { hosts, clock } = this.#parts;
+    for (const pauseMs of code === 'guest.closed' ? askAgainMs : [0]) {
+      if (pauseMs > 0) await clock.sleep(pauseMs);
+      const { incarnations } = await hosts.state(route.host);
+      if (!incarnations.some((one) => one.roomId === route.roomId && one.incarnation === route.incarnation && one.phase !== 'gone')) return false;
+    }
+    return true;
   }
 
   async #routeOf(room: RoomRecord, wokenMs: number): Promise<RoomRoute> {
