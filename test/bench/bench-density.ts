@@ -8,7 +8,6 @@ import { virtualMachines } from '../../apps/cli/src/platform/virtual-machines';
 import type { Platform } from './bench.config';
 import { BenchRoom } from './bench-room';
 import { percentile, summarise, target } from './figures';
-import { hostState } from './host-state';
 import type { BenchOptions, BenchReport } from './report';
 
 const run = promisify(execFile);
@@ -29,9 +28,9 @@ export async function benchDensity(client: ApiClient, platform: Platform, option
   options.say('letting them idle');
   await systemClock.sleep(settleMs);
   const ids = new Set(made.map(({ id }) => id));
-  const guest = await guestPrivateMiB(platform, ids);
-  const whole = await privateMiB(platform, ids);
-  const vmm = whole.map((value, index) => value - (guest[index] ?? 0));
+  const memory = await memoryOf(platform, ids);
+  const guest = memory.map(({ guestMiB }) => guestMiB);
+  const vmm = memory.map(({ vmmMiB }) => vmmMiB);
   options.say('putting them to sleep');
   for (const room of made) await room.hibernate();
   const processes = (await virtualMachines(platform.hostDir)).filter(({ roomId }) => ids.has(roomId)).length;
@@ -55,24 +54,31 @@ export async function benchDensity(client: ApiClient, platform: Platform, option
   };
 }
 
-async function guestPrivateMiB(platform: Platform, ids: Set<string>): Promise<number[]> {
-  const { incarnations } = await hostState(platform);
-  const figures = incarnations.filter(({ roomId }) => ids.has(roomId)).map(({ guestPrivateBytes }) => guestPrivateBytes);
-  const known = figures.filter((bytes): bytes is number => bytes !== undefined);
-  if (known.length !== ids.size) throw new Error(`the host told the guest-private pages of ${known.length} rooms of ${ids.size}`);
-  return known.map((bytes) => bytes / mebibyte);
+interface RoomMemory {
+  /** Pages of the template's memory that this guest has written: its own, under every accelerator. */
+  guestMiB: number;
+  /** All else that only this VM's process holds: its heap, and an emulator's translation cache. */
+  vmmMiB: number;
 }
 
-/** All that a VM process shares with nobody, swapped pages too (proc(5), smaps_rollup). */
-async function privateMiB(platform: Platform, ids: Set<string>): Promise<number[]> {
+/** Read from the kernel (proc(5), smaps): the guest's memory is the one mapping of the template's file `mem`, and its private pages are the anonymous ones. */
+async function memoryOf(platform: Platform, ids: Set<string>): Promise<RoomMemory[]> {
   const machines = (await virtualMachines(platform.hostDir)).filter(({ roomId }) => ids.has(roomId));
+  if (machines.length !== ids.size) throw new Error(`${machines.length} rooms of ${ids.size} run`);
   return Promise.all(
     machines.map(async ({ pid }) => {
-      const text = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8');
-      const kib = [...text.matchAll(/^(?:Private_Clean|Private_Dirty|Swap):\s+(\d+) kB/gm)].reduce((sum, [, value]) => sum + Number(value), 0);
-      return kib / 1024;
+      const mappings = (await readFile(`/proc/${pid}/smaps`, 'utf8')).split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m);
+      const guest = mappings.filter((mapping) => /^\S+ \S+ \S+ \S+ \d+ +\S*\/mem$/m.test(mapping.split('\n')[0] ?? ''));
+      if (guest.length === 0) throw new Error(`process ${pid} maps no template`);
+      const guestKib = guest.reduce((sum, mapping) => sum + kibOf(mapping, ['Anonymous', 'Swap']), 0);
+      const allKib = kibOf(mappings.join(''), ['Private_Clean', 'Private_Dirty', 'Swap']);
+      return { guestMiB: guestKib / 1024, vmmMiB: (allKib - guestKib) / 1024 };
     }),
   );
+}
+
+function kibOf(text: string, fields: string[]): number {
+  return [...text.matchAll(/^(\w+): +(\d+) kB/gm)].reduce((sum, [, name = '', value]) => (fields.includes(name) ? sum + Number(value) : sum), 0);
 }
 
 /** What every file and folder that is named after the room takes on the disk. */

@@ -17,11 +17,16 @@ async function main(name: string, samples: number, json: boolean): Promise<numbe
   const machine = describeMachine();
   const client = await freshTenant(platform.url, platform, 'bench', generous);
   const options: BenchOptions = { samples, say: (line) => void process.stderr.write(process.stderr.isTTY ? `\r\x1b[2K  · ${line}` : '') };
-  const found = await measure(name, platform, client, options);
+  const found = await measure(name, platform, client, options).finally(() => destroyAll(client));
   if (process.stderr.isTTY) process.stderr.write('\r\x1b[2K');
   const report: BenchReport = { name, machine, figures: { ...found.figures, accelerator: platform.accelerator, driver: platform.driver }, targets: found.targets };
   process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : describe(report));
   return report.targets.every((one) => one.ok) ? 0 : 1;
+}
+
+/** Nothing of a benchmark stays, also after one that failed. */
+async function destroyAll(client: ApiClient): Promise<void> {
+  for await (const room of client.rooms()) if (room.wanted !== 'gone') await client.destroyRoom(room.id).catch(() => undefined);
 }
 
 async function measure(name: string, platform: Platform, client: ApiClient, options: BenchOptions): Promise<Pick<BenchReport, 'figures' | 'targets'>> {

@@ -49,16 +49,13 @@ async function platformUnderTest(context: Context, url: string): Promise<Record<
   const { config, paths } = context;
   const settings = await readSettingsFile(paths);
   const template = await new TemplateStore(paths.store).newest('default');
-  if (!settings?.ports || !template) throw new CliFailure('there is no default template', { mend: './alcove setup' });
+  if (!settings || !template) throw new CliFailure('there is no default template', { mend: './alcove setup' });
   return {
     url,
     platformKey: settings.platformKey,
     home: paths.home,
     storeDir: paths.store,
     hostDir: paths.host,
-    hostId: settings.hostId,
-    hostPort: settings.ports.host,
-    tlsDir: paths.tls,
     cache: config.cache,
     template: { id: template.manifest.id, folder: template.folder, cloneSafe: template.manifest.cloneSafe },
     accelerator: template.manifest.engine.accelerator,
