@@ -1,3 +1,7 @@
+import { TemplateStore } from '@alcove/runtime';
+import { BareVmm } from './bare-vmm';
+import type { Platform } from './bench.config';
+
 /** The VMM driven by a script, with the same template and no platform: what a wake could cost at best, and what a boot costs. */
 export interface Bare {
   /** Resumes an idle image with no platform; milliseconds until the agent's first correct answer. */
@@ -7,7 +11,20 @@ export interface Bare {
   close(): Promise<void>;
 }
 
-/** Throws until the bare VMM script is there. */
-export function openBare(): Promise<Bare> {
-  return Promise.reject(new Error('test/bench/bare-vmm.ts is not there yet'));
+/** Opens the template that the platform's rooms are born from. */
+export async function openBare(platform: Platform): Promise<Bare> {
+  const template = await new TemplateStore(platform.storeDir).get(platform.template.id);
+  const bare = await BareVmm.open(template);
+  return {
+    resume: () => bare.resume(),
+    coldBoots: async (count, say) => {
+      const taken: number[] = [];
+      while (taken.length < count) {
+        say(`cold boot ${taken.length + 1} of ${count}`);
+        taken.push(await bare.coldBoot());
+      }
+      return taken;
+    },
+    close: () => bare.close(),
+  };
 }

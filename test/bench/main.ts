@@ -32,7 +32,7 @@ async function destroyAll(client: ApiClient): Promise<void> {
 async function measure(name: string, platform: Platform, client: ApiClient, options: BenchOptions): Promise<Pick<BenchReport, 'figures' | 'targets'>> {
   if (name === 'hibernate') return benchHibernate(client, platform.template.cloneSafe, options);
   if (name === 'density') return benchDensity(client, platform, options);
-  const bare = await openBare();
+  const bare = await openBare(platform);
   try {
     if (name === 'wake') return await benchWake(client, bare, options);
     if (name === 'provision') return await benchProvision(client, bare, platform.template.cloneSafe, options);
