@@ -11,7 +11,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/build/cache.sh"
-export LC_ALL=C SOURCE_DATE_EPOCH=1704067200 PATH="$PATH:/usr/sbin:/sbin"
+export LC_ALL=C SOURCE_DATE_EPOCH=1704067200 E2FSPROGS_FAKE_TIME=1704067200 PATH="$PATH:/usr/sbin:/sbin"
 
 PACKAGES="bash coreutils python3-minimal libpython3-stdlib openssl ca-certificates curl git sudo procps"
 suite=bookworm
@@ -98,7 +98,7 @@ make_debian() {
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/info/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-include=/usr/share/doc/*/copyright' \
-    --customize-hook="$here/build/customize.sh"' "$1"' \
+    --customize-hook="$(cat "$here/build/customize.sh")" \
     "$suite" "$1" \
     "deb $mirror $suite main" "deb $mirror $suite-updates main" "deb http://deb.debian.org/debian-security $suite-security main" >&2
 }
@@ -117,7 +117,7 @@ make_disk() {
     -E lazy_itable_init=0,lazy_journal_init=0,hash_seed=7f0c2f6e-5d0b-4c2a-9d3b-a1c0e0000002 "$1"
 }
 
-disk="$cache/disk-$({ printf '%s' "$disk_mib"; declare -f make_disk; } | key_of_input).ext4"
+disk="$cache/disk-$({ printf '%s %s' "$disk_mib" "$E2FSPROGS_FAKE_TIME"; declare -f make_disk; } | key_of_input).ext4"
 cached "$disk" make_disk
 
 place "$kernel/vmlinuz" "$out/vmlinuz"

@@ -54,12 +54,13 @@ find_node() {
   fi
 }
 
-# in_root COMMAND…: as root, or as root of a user namespace where the machine gives us only that.
+# in_root COMMAND…: as root, or as root of a user namespace in which that root is ourselves (so that it can read and write what
+# we can) and the other users of a root file system are our range of /etc/subuid.
 in_root() {
   if [ "$(id -u)" = 0 ]; then
     "$@"
   else
-    mmdebstrap --unshare-helper "$@"
+    unshare --map-root-user --map-auto "$@"
   fi
 }
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs at the end of mmdebstrap with the new root's path: the user, links into /run/alcove, and less weight.
+# Runs at the end of mmdebstrap with the new root's path: the user, links into /run/alcove, and less weight. Handed over as text:
+# without root, mmdebstrap is a user that may not read our files.
 set -eu
 root=$1
 chroot "$root" useradd --create-home --uid 1000 --shell /bin/bash user
