@@ -1,10 +1,9 @@
-import { createHash } from 'node:crypto';
-import { mkdir, readFile, realpath, rename, writeFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:net';
-import { join } from 'node:path';
-import { errorCode, type Log } from '@alcove/base';
-import { z } from 'zod';
-import type { LeaseRecord } from './lease';
+import { constants } from 'node:fs';
+import { mkdir, open } from 'node:fs/promises';
+import type { Server } from 'node:net';
+import type { Log } from '@alcove/base';
+import { takeLock } from './warden/folder-lock';
+import { leasePath, leaseText } from './warden/lease-file';
 
 /** Another host agent works on this folder: two of them would fight over the same rooms. */
 export class FolderTaken extends Error {
@@ -13,61 +12,42 @@ export class FolderTaken extends Error {
   static readonly exitCode = 75;
 }
 
-/**
- * Makes the folder and takes it for this process, by a name in Linux's abstract socket namespace (unix(7)): the kernel gives it back when the process
- * ends, however it ends, and no VM inherits it. Throws FolderTaken.
- */
+/** Makes the folder and takes it for this process until it ends. Throws FolderTaken. */
 export async function takeFolder(folder: string): Promise<Server> {
   // VMs run as users of their own and pass through to their run folders; what is ours in here is 0600.
   await mkdir(folder, { recursive: true, mode: 0o711 });
-  const name = createHash('sha256').update(await realpath(folder)).digest('hex').slice(0, 32);
-  const holder = createServer((socket) => socket.destroy());
-  await new Promise<void>((resolve, reject) => {
-    holder.once('error', (error) => reject(errorCode(error) === 'EADDRINUSE' ? new FolderTaken(`another host agent works in ${folder}`) : error));
-    holder.listen({ path: `\0alcove-host-${name}` }, resolve);
-  });
-  holder.unref();
-  return holder;
+  const lock = await takeLock('host', folder);
+  if (!lock) throw new FolderTaken(`another host agent works in ${folder}`);
+  return lock;
 }
 
-const StoredLease = z.strictObject({ machineBootId: z.string(), expiresAt: z.number() });
-const leaseFile = 'lease.json';
-
-/** Names this boot of the machine: monotonic times of another boot mean nothing. */
-export async function machineBootId(): Promise<string> {
-  return (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
-}
-
-/** The lease that an earlier agent held, or null: then there is none. */
-export async function readLease(folder: string): Promise<LeaseRecord | null> {
-  try {
-    return StoredLease.parse(JSON.parse(await readFile(join(folder, leaseFile), 'utf8')));
-  } catch {
-    return null;
-  }
-}
-
-/** Keeps the lease for the next agent, one write at a time and the latest last. A write that fails only makes that one more careful. */
-export function leaseKeeper(folder: string, bootId: string, log: Log): (expiresAt: number) => void {
-  let writing = false;
+/**
+ * Keeps the lease for the warden and the next agent: one write at a time and the latest last; resolves when that one is done. The record is written in place with
+ * every renewal: that costs one page in the cache, and goes on when the disk is full. It need not outlive a power cut, as no VM does.
+ */
+export function leaseKeeper(folder: string, bootId: string, log: Log): (expiresAt: number) => Promise<void> {
   let wanted: number | null = null;
+  let writing: Promise<void> | null = null;
   const write = async () => {
-    while (wanted !== null) {
-      const record: LeaseRecord = { machineBootId: bootId, expiresAt: wanted };
-      wanted = null;
-      const target = join(folder, leaseFile);
-      await writeFile(`${target}.new`, JSON.stringify(record), { mode: 0o600 });
-      await rename(`${target}.new`, target);
+    const file = await open(leasePath(folder), constants.O_WRONLY | constants.O_CREAT, 0o600);
+    try {
+      while (wanted !== null) {
+        const text = leaseText({ machineBootId: bootId, expiresAt: wanted });
+        wanted = null;
+        await file.write(text, 0);
+      }
+    } finally {
+      await file.close();
     }
-    writing = false;
   };
   return (expiresAt) => {
     wanted = expiresAt;
-    if (writing) return;
-    writing = true;
-    write().catch((err: unknown) => {
-      writing = false;
-      log.warn({ err }, 'the lease could not be kept');
-    });
+    writing ??= write()
+      .catch((err: unknown) => {
+        log.warn({ err }, 'the lease could not be written down: the warden will hold this host to the one before');
+        throw err;
+      })
+      .finally(() => (writing = null));
+    return writing;
   };
 }

@@ -5,7 +5,7 @@ import type { Driver, MemoryFigures, ProbeReport } from '@alcove/runtime';
 import type { ControlPlane } from './control-plane';
 import { createHostServer, type TlsFiles } from './http/server';
 import type { Journal } from './journal';
-import { Lease, type LeaseRecord } from './lease';
+import { Lease } from './lease';
 import { HostMetrics } from './metrics';
 import { Reporter } from './reporter';
 import { Rooms } from './rooms/rooms';
@@ -16,6 +16,7 @@ import { logsRoute } from './routes/logs';
 import { stateRoutes } from './routes/state';
 import { verbRoutes } from './routes/verbs';
 import type { Templates } from './templates';
+import type { LeaseRecord } from './warden/lease-file';
 
 export interface HostOptions {
   hostId: string;
@@ -40,7 +41,7 @@ export interface HostParts {
   /** What the machine has left, given the rooms that it may have and has. */
   capacity: (rooms: { max: number; used: number }) => Promise<Capacity>;
   /** The lease of the agent before, and where this one's is kept. */
-  lease: { earlier: LeaseRecord | null; machineBootId: string; keep: (expiresAt: number) => void };
+  lease: { earlier: LeaseRecord | null; machineBootId: string; keep: (expiresAt: number) => Promise<void> | void };
 }
 
 /** The host agent: its rooms, its reporter, and, when it serves, its HTTPS server. `start` before anything else; `stop` leaves every VM running. */

@@ -1,11 +1,7 @@
 import type { Clock } from '@alcove/base';
+import { expiryOf, type LeaseRecord } from './warden/lease-file';
 
-/** What survives the agent: the monotonic clock counts from the machine's boot, so it means the same to the next process of the same boot. */
-export interface LeaseRecord {
-  machineBootId: string;
-  /** Monotonic milliseconds. */
-  expiresAt: number;
-}
+export type { LeaseRecord };
 
 /**
  * The host's right to run rooms, counted from the moment a beat was *sent*: the control plane counts from when it received it, which is later, so the host
@@ -20,8 +16,7 @@ export class Lease {
     earlier: { record: LeaseRecord | null; machineBootId: string },
   ) {
     const { record, machineBootId } = earlier;
-    const usable = record !== null && record.machineBootId === machineBootId && record.expiresAt <= clock.monotonic() + leaseMsMax;
-    this.#expiresAt = usable ? record.expiresAt : Number.NEGATIVE_INFINITY;
+    this.#expiresAt = expiryOf(record, { machineBootId, now: clock.monotonic(), leaseMsMax }) ?? Number.NEGATIVE_INFINITY;
   }
   get expiresAt(): number {
     return this.#expiresAt;

@@ -5,15 +5,22 @@ import { type HostSettings, hostSettings } from './config';
 import { httpsControlPlane } from './control-plane';
 import { createEngine } from './engine';
 import { Host } from './host';
-import { FolderTaken, leaseKeeper, machineBootId, readLease, takeFolder } from './host-folder';
+import { FolderTaken, leaseKeeper, takeFolder } from './host-folder';
 import { FileJournal } from './journal';
 import { machineClock } from './machine-clock';
+import { keepWarden, wardenOrder } from './warden/ensure-warden';
+import { machineBootId, readLease } from './warden/lease-file';
 
 async function build(settings: HostSettings, log: Log): Promise<Host> {
   const folder = settings.ALCOVE_HOST_DIR;
   const clock = machineClock();
   const tls = await readTls(settings);
   const { driver, templates } = await createEngine(settings, clock, log);
+  // Fake VMs are no processes: there is nothing that could outlive this one.
+  if (driver.capabilities.name === 'qemu') {
+    const order = await wardenOrder({ hostDir: folder, leaseMs: settings.ALCOVE_LEASE_MS, leaseMarginMs: settings.ALCOVE_LEASE_MARGIN_MS });
+    void keepWarden(order, clock, log);
+  }
   const bootId = await machineBootId();
   const lease = { earlier: await readLease(folder), machineBootId: bootId, keep: leaseKeeper(folder, bootId, log) };
   const controlPlane = httpsControlPlane(settings.ALCOVE_CONTROL_URL, settings.ALCOVE_HOST_ID, tls);

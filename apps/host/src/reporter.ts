@@ -17,8 +17,8 @@ export interface ReporterParts {
   rooms: Rooms;
   lease: Lease;
   describe: () => Promise<{ description: HostDescription; capacity: Capacity }>;
-  /** Called after each change of the lease, to keep it for the next agent. */
-  keepLease: (expiresAt: number) => void;
+  /** Writes each change of the lease down, for the warden and for the next agent. May reject. */
+  keepLease: (expiresAt: number) => Promise<void> | void;
   observed: { beat(outcome: 'answered' | 'failed'): void; fence(): void };
 }
 
@@ -85,11 +85,17 @@ export class Reporter {
     await this.#obey(answer);
     await this.#fencing;
     this.parts.lease.renew(sentAt, answer.leaseMs);
-    this.parts.keepLease(this.parts.lease.expiresAt);
-    if (!this.parts.lease.expired && rooms.fenced) {
-      rooms.fenced = false;
-      this.parts.log.info('this host has a lease');
-    }
+    const kept = this.parts.keepLease(this.parts.lease.expiresAt);
+    if (rooms.fenced) await this.#unfence(kept);
+    // A later record does as well; whoever writes it says what failed.
+    else kept?.catch(() => undefined);
+  }
+  /** Only a lease that is written down lets rooms start: the warden ends what runs without one. */
+  async #unfence(kept: Promise<void> | void): Promise<void> {
+    await kept;
+    if (this.parts.lease.expired) return;
+    this.parts.rooms.fenced = false;
+    this.parts.log.info('this host has a lease');
   }
   /** Ends what is not live any more. Not waited for: a VM that is slow to end must not cost the lease of the others. */
   async #obey(answer: HeartbeatAnswer): Promise<void> {

@@ -8,5 +8,6 @@ export type { QemuDriverOptions } from './drivers/qemu/context';
 export type { QemuEngine } from './drivers/qemu/engine';
 export { probeMachine, requireEngine, type Probed, type ProbeOrder } from './drivers/qemu/probe';
 export { createQemuDriver, type QemuDriver } from './drivers/qemu/qemu.driver';
+export { findVmProcesses, identify, isRunning, type ProcessIdentity, sendKill, type VmProcess, vmProcessesModule } from './drivers/qemu/vm-processes';
 export { buildTemplate, type BuildTemplateOrder, type BuiltTemplate } from './template/build-template';
 export { TemplateStore } from './template/template-store';

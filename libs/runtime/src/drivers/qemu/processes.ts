@@ -1,19 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:fs';
-import { access, readFile } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Clock, Secret } from '@alcove/base';
-import { errorCode } from '@alcove/base';
 import { Problem } from '@alcove/contracts';
 import { inherited } from './qemu.args';
+import { bootId, identify, isRunning, type ProcessIdentity, sendKill } from './vm-processes';
 
-/** A process that cannot be confused with a later one of the same number: the kernel's boot and the start time (clock ticks since then) go with it. */
-export interface ProcessIdentity {
-  pid: number;
-  startTime: string;
-  bootId: string;
-}
+export { identify, isRunning, type ProcessIdentity };
 
 const programFolders = ['/usr/local/bin', '/usr/bin', '/bin', '/usr/sbin', '/sbin'];
 
@@ -117,35 +112,6 @@ export async function runWithSecret(program: string, args: readonly string[], se
   return { code, output };
 }
 
-/** The identity of a process that runs now, or undefined. A zombie does not run. */
-export async function identify(pid: number): Promise<ProcessIdentity | undefined> {
-  let stat: string;
-  try {
-    stat = await readFile(`/proc/${pid}/stat`, 'utf8');
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT' || errorCode(error) === 'ESRCH') return undefined;
-    throw error;
-  }
-  // proc(5): the name in parentheses may hold anything; state is the first field after it and the start time the twentieth.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  if (fields[0] === 'Z' || fields[0] === 'X') return undefined;
-  return { pid, startTime: fields[19] ?? '', bootId: await bootId() };
-}
-
-let bootIdRead: Promise<string> | undefined;
-
-/** Changes with every start of this machine's kernel. */
-function bootId(): Promise<string> {
-  bootIdRead ??= readFile('/proc/sys/kernel/random/boot_id', 'utf8').then((text) => text.trim());
-  return bootIdRead;
-}
-
-/** True while exactly this process runs. */
-export async function isRunning(identity: ProcessIdentity): Promise<boolean> {
-  const now = await identify(identity.pid);
-  return now !== undefined && now.startTime === identity.startTime && now.bootId === identity.bootId;
-}
-
 /** Resolves true when the process has ended, false when it still runs after timeoutMs. Looks every few milliseconds: it need not be a child. */
 export async function waitGone(identity: ProcessIdentity, clock: Clock, timeoutMs: number): Promise<boolean> {
   const deadline = clock.monotonic() + timeoutMs;
@@ -158,12 +124,7 @@ export async function waitGone(identity: ProcessIdentity, clock: Clock, timeoutM
 
 /** Ends exactly this process with SIGKILL and waits until it has gone. Never signals another one that got its number. */
 export async function killHard(identity: ProcessIdentity, clock: Clock): Promise<void> {
-  if (!(await isRunning(identity))) return;
-  try {
-    process.kill(identity.pid, 'SIGKILL');
-  } catch (error) {
-    if (errorCode(error) !== 'ESRCH') throw error;
-  }
+  if (!(await sendKill(identity))) return;
   if (!(await waitGone(identity, clock, 10_000))) {
     throw new Problem('engine.failed', { detail: `process ${identity.pid} does not end` });
   }

@@ -1,4 +1,5 @@
 import { guestProtocol } from '@alcove/contracts';
+import { identityFile } from './vm-processes';
 
 export type Accelerator = 'kvm' | 'tcg';
 
@@ -9,7 +10,7 @@ export type Accelerator = 'kvm' | 'tcg';
 export const inherited = { secret: 3, state: 4, memory: 5, root: 6, base: 7, disk: 8, kernel: 9, initrd: 10 } as const;
 
 /** Names of sockets and files in a VMM's run folder, which is its working directory. */
-export const runFiles = { monitor: 'qmp.sock', channel: 'channel.sock', log: 'vmm.log', identity: 'pid.json', deviceState: 'state.fifo' } as const;
+export const runFiles = { monitor: 'qmp.sock', channel: 'channel.sock', log: 'vmm.log', identity: identityFile, deviceState: 'state.fifo' } as const;
 
 /** Node names and chardev names that the driver refers to later. */
 export const diskNode = 'disk';

@@ -1,10 +1,10 @@
-import { readdir, readFile, readlink, rename, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorCode } from '@alcove/base';
 import { z } from 'zod';
 import type { FoundVm } from '../../driver';
-import { identify, isRunning, type ProcessIdentity } from './processes';
 import { runFiles } from './qemu.args';
+import { isRunning, processesBelow, type ProcessIdentity } from './vm-processes';
 
 const RunRecord = z.strictObject({
   roomId: z.string(),
@@ -40,7 +40,7 @@ export interface FoundRun extends FoundVm {
  * directory.
  */
 export async function findRuns(runRoot: string): Promise<FoundRun[]> {
-  const processes = await processesBelow(runRoot);
+  const processes = new Map((await processesBelow(runRoot)).map(({ folder, identity }) => [folder, identity]));
   const found: FoundRun[] = [];
   for (const name of await namesIn(runRoot)) {
     const named = /^(room_[0-9a-f]{20})\.(\d+)$/.exec(name);
@@ -78,18 +78,6 @@ async function readRunRecord(folder: string): Promise<RunRecord | undefined> {
     // Absent or damaged: the process, if there is one, shows itself.
     return undefined;
   }
-}
-
-async function processesBelow(root: string): Promise<Map<string, ProcessIdentity>> {
-  const found = new Map<string, ProcessIdentity>();
-  for (const name of await namesIn('/proc')) {
-    if (!/^\d+$/.test(name)) continue;
-    const folder = await readlink(`/proc/${name}/cwd`).catch(() => '');
-    if (!folder.startsWith(`${root}/`)) continue;
-    const identity = await identify(Number(name));
-    if (identity) found.set(folder, identity);
-  }
-  return found;
 }
 
 async function namesIn(folder: string): Promise<string[]> {

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { Problem } from '@alcove/contracts';
 import type { RoomKey } from '../../driver';
 import { runFiles } from './qemu.args';
+import { runRootOf } from './vm-processes';
 
 /** Unix socket addresses are this long at most (unix(7): sun_path, with its ending zero). */
 const socketPathBytesMax = 107;
@@ -28,7 +29,7 @@ export class StoreLayout {
   }
 
   get runRoot(): string {
-    return join(this.#hostDir, 'run');
+    return runRootOf(this.#hostDir);
   }
 
   runFolder(room: RoomKey): string {
