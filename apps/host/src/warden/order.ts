@@ -7,7 +7,7 @@ import type { WardenRules } from './decide';
 export interface WardenOrder {
   /** The host folder, a path without links. */
   folder: string;
-  /** `vmProcessesModule` of libs/runtime. The warden loads that file alone: the lib's door brings thrice the memory of everything else. */
+  /** `vmProcessesModule` of libs/runtime. The warden loads that file alone: the lib's door doubles the memory of this process. */
   vmProcesses: string;
   /** Names the program and its rules. A warden of another version is replaced. */
   version: string;
