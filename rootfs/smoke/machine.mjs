@@ -47,7 +47,7 @@ export function options(template, folder, { memory = 'memory-backend-ram', memor
     ...['-M', 'microvm,rtc=on,acpi=on,memory-backend=ram0', '-object', `${memory},id=ram0,size=${memoryMiB}M`],
     ...['-accel', 'tcg', '-cpu', 'max', '-smp', '1', '-m', String(memoryMiB), '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none'],
     ...['-kernel', join(template, 'vmlinuz'), '-initrd', join(template, 'initrd.img')],
-    ...['-append', `console=ttyS0 quiet reboot=t panic=-1 init_on_free=1 tsc_early_khz=${tscKilohertz(template)}`],
+    ...['-append', `console=ttyS0 quiet reboot=t panic=-1 init_on_free=1 tsc_early_khz=${tscKilohertz(template)} tsc=reliable`],
     ...['-serial', `file:${join(folder, 'console')}`, '-qmp', `unix:${join(folder, 'qmp')},server=on,wait=off`],
     ...['-drive', `id=root,file=${join(template, 'rootfs.erofs')},format=raw,if=none,readonly=on`, '-device', 'virtio-blk-device,drive=root'],
     ...['-drive', `id=disk,file=${disk},format=qcow2,if=none,discard=unmap`, '-device', 'virtio-blk-device,drive=disk'],

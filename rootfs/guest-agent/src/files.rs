@@ -8,7 +8,7 @@ use crate::stream::Stream;
 use crate::users::User;
 use crate::{sys, users};
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
@@ -192,6 +192,26 @@ fn remove_tree(user: &User, path: &Path) -> Outcome<()> {
     }
 }
 
+/// Makes the directories that `path` is to lie in. In a loop: std's `create_dir_all` recurses, and a path may have more parts than
+/// our small stacks have room for.
+pub fn make_parents(path: &Path) -> io::Result<()> {
+    let mut missing = Vec::new();
+    for directory in path.ancestors().skip(1) {
+        if directory.is_dir() {
+            break;
+        }
+        missing.push(directory);
+    }
+    for directory in missing.into_iter().rev() {
+        match fs::create_dir(directory) {
+            // Somebody else was quicker.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => (),
+            made => made?,
+        }
+    }
+    Ok(())
+}
+
 pub fn make_directory(fields: &Fields) -> Outcome<()> {
     fields.only(&["svc", "path", "mode", "user"])?;
     let user = act_as(fields)?;
@@ -199,9 +219,7 @@ pub fn make_directory(fields: &Fields) -> Outcome<()> {
     if fs::symlink_metadata(&path).is_ok() {
         return refuse(EXISTS, "exists already");
     }
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
+    make_parents(&path)?;
     DirBuilder::new().mode(fields.octal("mode")?.unwrap_or(0o755)).create(&path)?;
     Ok(())
 }

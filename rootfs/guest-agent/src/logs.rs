@@ -27,6 +27,8 @@ struct State {
     length: u64,
     /// Counts the rotations, so that a follower notices them.
     turn: u64,
+    /// The last output was lost, and that was said.
+    failing: bool,
 }
 
 impl Log {
@@ -42,32 +44,37 @@ impl Log {
 
     /// Appends output of the agent. A full disk loses output, never the agent.
     pub fn append(&self, bytes: &[u8]) {
-        if let Err(error) = self.try_append(bytes) {
+        let mut state = self.lock();
+        let outcome = state.append(bytes);
+        let failed_before = std::mem::replace(&mut state.failing, outcome.is_err());
+        if let (Err(error), false) = (outcome, failed_before) {
             eprintln!("guest-agent: log: {}", error);
         }
     }
 
-    fn try_append(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut state = self.lock();
-        if state.length >= LIMIT {
-            state.file = None;
-            fs::rename(PATH, PATH_BEFORE)?;
-            state.turn += 1;
-        }
-        if state.file.is_none() {
-            let file = OpenOptions::new().append(true).create(true).open(PATH)?;
-            state.length = file.metadata()?.len();
-            state.file = Some(file);
-        }
-        if let Some(file) = &mut state.file {
-            file.write_all(bytes)?;
-        }
-        state.length += bytes.len() as u64;
-        Ok(())
-    }
-
     fn turn(&self) -> u64 {
         self.lock().turn
+    }
+}
+
+impl State {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.length >= LIMIT {
+            self.file = None;
+            self.length = 0;
+            fs::rename(PATH, PATH_BEFORE)?;
+            self.turn += 1;
+        }
+        if self.file.is_none() {
+            let file = OpenOptions::new().append(true).create(true).open(PATH)?;
+            self.length = file.metadata()?.len();
+            self.file = Some(file);
+        }
+        if let Some(file) = &mut self.file {
+            file.write_all(bytes)?;
+        }
+        self.length += bytes.len() as u64;
+        Ok(())
     }
 }
 

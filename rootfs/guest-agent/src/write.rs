@@ -2,7 +2,7 @@
 
 use crate::failure::{refuse, Failure, Outcome, IS_A_DIRECTORY, UNSUPPORTED};
 use crate::fields::Fields;
-use crate::files::act_as;
+use crate::files::{act_as, make_parents};
 use crate::process::resolve;
 use crate::stream::Stream;
 use crate::sys;
@@ -21,9 +21,7 @@ pub fn serve(stream: &Stream, fields: &Fields) -> Outcome<()> {
     let user = act_as(fields)?;
     let path = resolve(&user, fields.needed("path")?);
     if fields.flag("makeParents")? {
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)?;
-        }
+        make_parents(&path)?;
     }
     let target = follow_links(path)?;
     let old_mode = look_at(&target)?;
