@@ -14,6 +14,8 @@ import { Client } from 'pg';
 const run = promisify(execFile);
 const superuser = 'postgres';
 const startTimeoutMs = 60_000;
+/** Changes when what installPostgres() makes of a package changes. */
+const layout = 2;
 
 /** The account that PostgreSQL runs as: null means "as whoever runs this". */
 export interface Account {
@@ -81,12 +83,13 @@ async function lookUp(name: string): Promise<Account | null> {
  */
 export async function installPostgres(packageFolder: string, cacheFolder: string): Promise<{ folder: string; made: boolean }> {
   const { version } = JSON.parse(await readFile(join(packageFolder, 'package.json'), 'utf8')) as { version: string };
-  const target = join(cacheFolder, `postgres-${version}`);
+  const target = join(cacheFolder, `postgres-${version}-${layout}`);
   if (await exists(join(target, 'bin', 'postgres'))) return { folder: target, made: false };
   await mkdir(cacheFolder, { recursive: true, mode: 0o755 });
   const staging = join(cacheFolder, `.${newId('postgres')}`);
   try {
-    await cp(join(packageFolder, 'native'), staging, { recursive: true });
+    // Links as they are: otherwise those that npm's scripts may have made would come out pointing into the clone.
+    await cp(join(packageFolder, 'native'), staging, { recursive: true, verbatimSymlinks: true });
     await chmod(staging, 0o755);
     for (const name of ['initdb', 'pg_ctl', 'postgres']) await chmod(join(staging, 'bin', name), 0o755);
     await makeLinks(staging);
