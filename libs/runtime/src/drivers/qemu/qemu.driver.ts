@@ -1,5 +1,6 @@
 import { mkdir, readdir, realpath, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { errorCode } from '@alcove/base';
 import { Problem } from '@alcove/contracts';
 import type { Driver, DriverCapabilities, FoundVm, MemoryFigures, MemorySource, ProbeReport, RoomKey, RoomSpec, Sealed, SealOrder, Started } from '../../driver';
 import { diskStateOf, RoomDisk } from '../../disk/room-disk';
@@ -19,6 +20,8 @@ import { Steps } from './steps';
 import { StoreLayout } from './store-layout';
 import { UserPool } from './user-pool';
 import { Vmm } from './vmm';
+
+const firstPingMs = 2_000;
 
 type ExitListener = (room: RoomKey, reason: 'vmm_exited' | 'guest_dead') => void;
 
@@ -84,6 +87,7 @@ export class QemuDriver implements Driver {
     const { clock, log } = this.#context.options;
     this.#running.set(vm.room.roomId, vm);
     vm.continueAfterFullDisk(clock, log);
+    void vm.keepLogShort(clock);
     void vm.vmm.monitor.closed.then(() => this.#ended(vm));
     return vm.started;
   }
@@ -162,7 +166,10 @@ export class QemuDriver implements Driver {
     if (this.#running.has(roomId) || runs.some((run) => run.roomId === roomId)) throw new Problem('room.busy', { detail: 'a virtual machine of this room runs' });
     const folder = this.#context.layout.roomFolder(roomId);
     await rm(folder, { recursive: true, force: true });
-    await syncFolder(join(folder, '..')).catch(() => undefined);
+    await syncFolder(dirname(folder)).catch((error: unknown) => {
+      // The first room that was discarded before any had a folder.
+      if (errorCode(error) !== 'ENOENT') throw error;
+    });
   }
 
   async inspect(): Promise<FoundVm[]> {
@@ -192,6 +199,8 @@ export class QemuDriver implements Driver {
         await vmm.resume();
       }
       const guest = await openSession(vmm, { clock, log });
+      // The guest may have answered the sync before it noticed that its last host had gone, and then forgot the session.
+      await guest.ping(firstPingMs).catch(() => guest.resynchronise());
       steps.lap('recover');
       this.#context.users.occupy(run.uid);
       const started: Started = { guest, isolation: isolationOf(engine.accelerator), accelerator: engine.accelerator, bootAttempts: run.bootAttempts, steps: steps.all };

@@ -1,8 +1,13 @@
+import { stat, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Clock, Log } from '@alcove/base';
 import type { RoomKey, Started } from '../../driver';
+import { runFiles } from './qemu.args';
 import type { Vmm } from './vmm';
 
 const ioRetryMs = 2_000;
+const logBytesMax = 1 << 20;
+const logLookMs = 30_000;
 
 /** One VM that this host agent has started or recovered. */
 export class RunningVm {
@@ -38,5 +43,17 @@ export class RunningVm {
         if (!this.expected) await this.vmm.resume().catch(() => undefined);
       });
     });
+  }
+
+  /** A guest can make its VMM print: what is longer than 1 MiB is cut to nothing. The VMM appends, so it goes on from the start. */
+  async keepLogShort(clock: Clock): Promise<void> {
+    const path = join(this.vmm.folder, runFiles.log);
+    const ended = new AbortController();
+    void this.vmm.monitor.closed.then(() => ended.abort());
+    while (!ended.signal.aborted) {
+      await clock.sleep(logLookMs, ended.signal).catch(() => undefined);
+      const { size } = await stat(path).catch(() => ({ size: 0 }));
+      if (size > logBytesMax) await truncate(path).catch(() => undefined);
+    }
   }
 }

@@ -33,10 +33,9 @@ export async function sealRoom(context: QemuContext, vm: RunningVm, room: RoomSp
     const imageId = newId('img');
     const diskState = diskStateOf(imageId);
     const { memoryFile } = vm;
-    const [pipe, mapping] = await Promise.all([vmm.prepareSave(), findMapping(vmm.identity.pid, memoryFile)]);
-    undo.add('pipe', () => pipe.remove());
     undo.add('channel', () => guest.resynchronise());
-    await guest.quiesce();
+    const [pipe, mapping] = await Promise.all([vmm.prepareSave(), findMapping(vmm.identity.pid, memoryFile), guest.quiesce()]);
+    undo.add('pipe', () => pipe.remove());
     steps.lap('quiesce');
     undo.add('guest', () => vmm.resume());
     await vmm.stop();

@@ -37,16 +37,19 @@ export async function restoreRoom(context: QemuContext, room: RoomSpec, source: 
     const channel = await vmm.connectChannel();
     undo.add('channel', () => channel.destroy());
     steps.lap('launch');
-    await loadMemory(vmm, room.template, memory);
-    steps.lap('load');
-    signal?.throwIfAborted();
-    // From here on the guest may write to the disk.
     const stateBefore = disk.state;
     let guestRan = false;
-    await disk.markMovedOn();
-    undo.add('disk state', () => (stateBefore === null || guestRan ? undefined : disk.markState(stateBefore)));
+    const marked = disk.markMovedOn();
+    undo.add('disk state', async () => {
+      await marked.catch(() => undefined);
+      if (stateBefore !== null && !guestRan) await disk.markState(stateBefore);
+    });
+    await Promise.all([loadMemory(vmm, room.template, memory), marked]);
+    steps.lap('load');
+    signal?.throwIfAborted();
     const opening = openGuestSession(channel, { clock, log, ...(signal ? { signal } : {}) });
     opening.catch(() => undefined);
+    // From here on the guest may write to the disk.
     guestRan = true;
     await vmm.resume();
     steps.lap('resume');
