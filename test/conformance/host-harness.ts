@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
-import { createServer, request, type Server } from 'node:https';
+import { Agent, createServer, request, type Server } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -141,7 +141,7 @@ export class HostProcess {
   /** Sends a body as a stream; resolves when the answer begins, whether the body was read or not. */
   upload(method: string, path: string, body: Readable): Promise<IncomingMessage> {
     return new Promise((done, failed) => {
-      const outgoing = request({ host: '127.0.0.1', port: this.port, method, path, headers: { 'content-type': 'application/octet-stream' }, ...this.caller, agent: false });
+      const outgoing = request({ host: '127.0.0.1', port: this.port, method, path, headers: { 'content-type': 'application/octet-stream' }, ...this.caller, agent: new Agent({ keepAlive: true }) });
       outgoing.once('response', (answer) => {
         body.destroy();
         done(answer);

@@ -33,12 +33,16 @@ export function sendFailure(exchange: Pick<Exchange, 'request' | 'response' | 'r
   const body = Buffer.from(JSON.stringify(problem.toBody({ requestId })));
   const retry = problem.retryAfterMs === undefined ? {} : { 'retry-after': String(Math.ceil(problem.retryAfterMs / 1000)) };
   const unread = !request.complete;
-  response.writeHead(problem.status, { 'content-type': 'application/problem+json', 'content-length': body.length, ...retry, ...(unread ? { connection: 'close' } : {}) });
+  if (unread) response.shouldKeepAlive = true;
+  response.writeHead(problem.status, { 'content-type': 'application/problem+json', 'content-length': body.length, ...retry });
   response.end(body);
   if (unread) void linger(request);
 }
 
-/** What is left of a body is thrown away for a moment, so that the caller gets to read the answer; then the connection is cut. */
+/**
+ * What is left of a body is thrown away for a moment, so that the caller gets to read the answer; then the connection is cut. Node must not
+ * think that the connection ends with the answer (`shouldKeepAlive`): it would close the socket, and a caller that still writes would lose the answer to EPIPE.
+ */
 async function linger(request: IncomingMessage): Promise<void> {
   request.on('error', () => undefined);
   request.resume();
