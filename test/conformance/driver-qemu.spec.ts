@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { open, readdir, stat } from 'node:fs/promises';
 import { request } from 'node:http';
 import { join } from 'node:path';
@@ -8,10 +7,8 @@ import { newId, Secret } from '@alcove/base';
 import { ExecRequest, type ImageRef, type ProblemCode } from '@alcove/contracts';
 import type { GuestSession } from '@alcove/runtime';
 import { type DriverBench, describeDriver } from '../../libs/testing/src/driver-conformance';
-import { artefacts, QemuMachine } from './qemu-machine';
+import { QemuMachine, whereBuilt } from './qemu-machine';
 
-/** Real VMs. Passed over where the default template's artefacts were not built. */
-const whereBuilt = existsSync(join(artefacts, 'build.json')) ? describe : describe.skip;
 const never = new AbortController().signal;
 const verbMs = 60_000;
 

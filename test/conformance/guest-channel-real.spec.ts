@@ -1,5 +1,4 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { Agent, request, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -7,23 +6,21 @@ import { silentLog, systemClock } from '@alcove/base';
 import type { ExecRequest } from '@alcove/contracts';
 import { openGuestSession, type GuestSession } from '@alcove/runtime';
 import { BareGuest } from '@alcove/testing';
-import { environment } from '../test.config';
+import { testTemplate, whereBuilt } from './qemu-machine';
 
 /**
  * The host's end of the channel against the guest agent of a built template, in QEMU without driver or platform. Passed over where there is no template.
  */
-const template = join(environment.cacheFolder, 'dev-template');
-const describeWithTemplate = existsSync(template) ? describe : describe.skip;
 const MiB = 1 << 20;
 
-describeWithTemplate('the guest channel against a real guest', () => {
+whereBuilt('the guest channel against a real guest', () => {
   jest.setTimeout(120_000);
   let guest: BareGuest;
   let session: GuestSession;
   const never = new AbortController().signal;
 
   beforeAll(async () => {
-    const booted = await BareGuest.boot(template, (channel, signal) => openGuestSession(channel, { clock: systemClock, log: silentLog, signal, firstAnswerMs: 30_000 }));
+    const booted = await BareGuest.boot(testTemplate().folder, (channel, signal) => openGuestSession(channel, { clock: systemClock, log: silentLog, signal, firstAnswerMs: 30_000 }));
     guest = booted.guest;
     session = booted.session;
   });

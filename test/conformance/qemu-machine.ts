@@ -1,32 +1,20 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createHash } from 'node:crypto';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Secret, silentLog, systemClock } from '@alcove/base';
+import { assert, Secret, silentLog, systemClock } from '@alcove/base';
 import type { RoomKey } from '@alcove/runtime';
-import { buildTemplate, createQemuDriver, type QemuDriver, requireEngine, type RoomSpec, type Template, TemplateStore } from '@alcove/runtime';
-import { TemplateRecipe } from '@alcove/contracts';
-import { environment } from '../test.config';
+import { createQemuDriver, type QemuDriver, type RoomSpec, type Template } from '@alcove/runtime';
+import { builtTemplate } from '../built-template';
 
-/** What `rootfs/build-rootfs.sh` makes of the default template. */
-export const artefacts = join(environment.cacheFolder, 'dev-template');
+/** Suites on real VMs are passed over where no template was built. */
+export const whereBuilt = builtTemplate() ? describe : describe.skip;
 
 const tbSizeMiB = 64;
 
-/**
- * The template of these artefacts for this machine's QEMU, captured once and kept in the cache: capturing takes half a minute.
- */
-export async function testTemplate(): Promise<Template> {
-  const engine = await requireEngine({ qemuPath: 'qemu-system-x86_64', qemuImgPath: 'qemu-img', accelerator: 'auto', clock: systemClock });
-  const made = await readFile(join(artefacts, 'build.json'), 'utf8');
-  const key = createHash('sha256').update(made).update(JSON.stringify([engine.build, engine.accelerator])).digest('hex').slice(0, 16);
-  const storeDir = join(environment.cacheFolder, `conformance-${key}`);
-  const store = new TemplateStore(storeDir);
-  const known = await store.newest('default');
-  if (known) return known;
-  const recipe = TemplateRecipe.parse((JSON.parse(made) as { template: unknown }).template);
-  const built = await buildTemplate({ artefacts, storeDir, recipe, engine, tbSizeMiB, uid: null, clock: systemClock, log: silentLog }, () => undefined);
-  return store.get(built.manifest.id);
+export function testTemplate(): Template {
+  const template = builtTemplate();
+  assert(template, 'no template: run ./alcove setup first');
+  return template;
 }
 
 /** A host's folders with the QEMU driver on them. As root every VM runs as a user of its own. */
@@ -38,7 +26,7 @@ export class QemuMachine {
   ) {}
 
   static async make(): Promise<QemuMachine> {
-    const machine = new QemuMachine(await mkdtemp(join(tmpdir(), 'alcove-qemu-')), await testTemplate());
+    const machine = new QemuMachine(await mkdtemp(join(tmpdir(), 'alcove-qemu-')), testTemplate());
     await machine.restart();
     return machine;
   }

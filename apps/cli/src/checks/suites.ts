@@ -18,7 +18,8 @@ export const suites: Suite[] = [
   { name: 'guest agent', about: 'the Rust guest agent', when: 'slow', run: { program: ['bash', 'rootfs/guest-agent/test.sh'] } },
   { name: 'postgres', about: 'everything that talks to the database', when: 'slow', run: { jest: 'postgres' } },
   { name: 'conformance', about: 'drivers, guest channel and host agent, with real VMs', when: 'slow', run: { jest: 'conformance', serial: true }, needsTemplate: true },
-  { name: 'rooms', about: 'the platform end to end, crashes and attacks, with real VMs', when: 'slow', run: { jest: 'rooms', serial: true }, needsTemplate: true },
+  { name: 'rooms', about: 'the platform end to end, damaged images, every route, with real VMs', when: 'slow', run: { jest: 'rooms', serial: true, pattern: 'test/(e2e|security/(api|damaged))' }, needsTemplate: true },
+  { name: 'rooms under attack', about: 'processes killed in every move, a host cut off, hostile guests, with real VMs', when: 'all', run: { jest: 'rooms', serial: true, pattern: 'test/(chaos|security/hostile)' }, needsTemplate: true },
   { name: 'queue on Redis', about: "the queue's suites on Debian's Redis", when: 'all', run: { jest: 'postgres', pattern: 'integration/jobs' }, needsRedis: true },
   { name: 'kvm', about: 'the KVM path inside an emulated host that has it', when: 'kvm', run: { jest: 'kvm', serial: true }, needsTemplate: true },
 ];
