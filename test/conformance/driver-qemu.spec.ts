@@ -1,14 +1,18 @@
+import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { open, readdir, stat } from 'node:fs/promises';
+import { mkdir, open, readdir, stat } from 'node:fs/promises';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
+import { promisify } from 'node:util';
 import { newId, Secret } from '@alcove/base';
 import { ExecRequest, type ImageRef, type ProblemCode } from '@alcove/contracts';
 import type { GuestSession } from '@alcove/runtime';
 import { type DriverBench, describeDriver } from '../../libs/testing/src/driver-conformance';
 import { QemuMachine, whereBuilt } from './qemu-machine';
 
+/** Mounting a small file system takes root. */
+const whereMounts = process.getuid?.() === 0 ? it : it.skip;
 const never = new AbortController().signal;
 const verbMs = 60_000;
 
@@ -122,6 +126,39 @@ whereBuilt('QEMU', () => {
       expect(await run(guest, 'echo there')).toBe('there\n');
       await driver.stop({ roomId, incarnation: 2 });
     }, 3 * verbMs);
+
+    whereMounts('goes on running when the host has no disk space for its image', async () => {
+      const { driver } = machine;
+      const roomId = newId('room');
+      const { guest } = await driver.restore(machine.spec(roomId, 1), { kind: 'template' });
+      const { nonce } = await ask(guest, 'nonce');
+      const images = join(machine.storeDir, 'rooms', roomId, 'images');
+      await mkdir(images);
+      await promisify(execFile)('mount', ['-t', 'tmpfs', '-o', 'size=128k', 'none', images]);
+      try {
+        expect(await codeOf(driver.seal(machine.spec(roomId, 1), { generation: 1 }))).toBe('host.disk_full');
+        expect(await readdir(images)).toEqual([]);
+        expect((await ask(guest, 'nonce')).nonce).toBe(nonce);
+      } finally {
+        await promisify(execFile)('umount', [images]);
+      }
+      const { image } = await driver.seal(machine.spec(roomId, 1), { generation: 2 });
+      const resumed = await driver.restore(machine.spec(roomId, 2), { kind: 'image', image });
+      expect((await ask(resumed.guest, 'nonce')).nonce).toBe(nonce);
+      await driver.stop({ roomId, incarnation: 2 });
+    }, 3 * verbMs);
+
+    it('keeps a disk boot asleep and awake as any other room', async () => {
+      const { driver } = machine;
+      const roomId = newId('room');
+      const first = await driver.boot(machine.spec(roomId, 1));
+      await run(first.guest, 'echo kept > kept; cat /proc/sys/kernel/random/boot_id > /run/booted', 'root');
+      const booted = await run(first.guest, 'cat /run/booted');
+      const { image } = await driver.seal(machine.spec(roomId, 1), { generation: 1 });
+      const { guest } = await driver.restore(machine.spec(roomId, 2), { kind: 'image', image });
+      expect(await run(guest, 'cat /run/booted')).toBe(booted);
+      await driver.stop({ roomId, incarnation: 2 });
+    }, 4 * verbMs);
 
     it('says that the guest is dead when the guest ends itself', async () => {
       const { driver } = machine;
