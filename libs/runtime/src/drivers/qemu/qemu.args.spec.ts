@@ -25,8 +25,8 @@ describe('the command line of a VMM', () => {
   });
 
   it('opens files by inherited descriptors only', () => {
-    for (const commandLine of [undefined, 'quiet']) {
-      const text = vmmArguments({ ...shape, ...(commandLine ? { commandLine } : {}) }).join(' ');
+    for (const change of [{}, { commandLine: 'quiet' }, { accelerator: 'kvm' as const }]) {
+      const text = vmmArguments({ ...shape, ...change }).join(' ');
       const paths = text.match(/\/[a-z0-9/.-]+/g) ?? [];
       for (const path of paths) expect(path).toMatch(/^\/dev\/fd(set)?\/\d+$/);
     }

@@ -7,7 +7,7 @@ export type Accelerator = 'kvm' | 'tcg';
  * The file descriptors that a VMM inherits. It is given open files and never paths, so the folders of the store may be closed to the user it runs as, and a VMM that
  * a guest has taken over can open nothing else.
  */
-export const inherited = { secret: 3, state: 4, memory: 5, root: 6, base: 7, disk: 8, kernel: 9, initrd: 10 } as const;
+export const inherited = { secret: 3, state: 4, memory: 5, root: 6, base: 7, disk: 8, kernel: 9, initrd: 10, kvm: 11 } as const;
 
 /** Names of sockets and files in a VMM's run folder, which is its working directory. */
 export const runFiles = { monitor: 'qmp.sock', channel: 'channel.sock', log: 'vmm.log', identity: identityFile, deviceState: 'state.fifo' } as const;
@@ -57,10 +57,9 @@ export const machineType = 'microvm,rtc=on,acpi=on,isa-serial=on';
 
 function machineArguments(shape: VmmShape): string[] {
   const access = shape.memory === 'private' ? 'share=off,readonly=on,rom=off' : 'share=on,readonly=off';
-  const accelerator = shape.accelerator === 'kvm' ? 'kvm' : `tcg,thread=multi,tb-size=${shape.tbSizeMiB}`;
   return [
     ...['-machine', `${machineType},memory-backend=ram0`],
-    ...['-accel', accelerator],
+    ...acceleratorArguments(shape),
     ...['-cpu', shape.cpuModel],
     ...['-smp', String(shape.vcpus)],
     ...['-m', `${shape.memoryMiB}M`],
@@ -69,6 +68,11 @@ function machineArguments(shape: VmmShape): string[] {
     ...['-global', 'migration.send-configuration=off'],
     ...['-rtc', shape.clockBase === undefined ? 'base=utc' : `base=${shape.clockBase}`],
   ];
+}
+
+function acceleratorArguments(shape: VmmShape): string[] {
+  if (shape.accelerator === 'tcg') return ['-accel', `tcg,thread=multi,tb-size=${shape.tbSizeMiB}`];
+  return ['-add-fd', `fd=${inherited.kvm},set=${inherited.kvm}`, '-accel', `kvm,device=/dev/fdset/${inherited.kvm}`];
 }
 
 function controlArguments(): string[] {

@@ -189,6 +189,8 @@ async function openFiles(order: LaunchOrder, handles: Cleanup): Promise<Map<numb
     [inherited.disk, order.files.disk, 'r+'],
     [inherited.kernel, order.files.kernel, 'r'],
     [inherited.initrd, order.files.initrd, 'r'],
+    // A room's own user is in no group that may open it.
+    [inherited.kvm, order.shape.accelerator === 'kvm' ? '/dev/kvm' : undefined, 'r+'],
   ];
   const numbers = new Map<number, number>();
   for (const [number, path, flags] of wanted) {
