@@ -100,4 +100,5 @@ settings record \
   "packages@lines=$base/packages" "guest-agent@file=$out/guest-agent" "vmlinuz@file=$out/vmlinuz" "initrd.img@file=$out/initrd.img" \
   "rootfs.erofs@file=$out/rootfs.erofs" "disk.ext4@file=$out/disk.ext4" >"$base/build.json"
 place "$base/build.json" "$out/build.json"
+tidy_cache "$cache"
 say "template: $(du -h --apparent-size "$out/rootfs.erofs" | cut -f1) root file system in $out"

@@ -38,6 +38,15 @@ cached() {
   rm -f "$path.lock"
 }
 
+# Removes from a cache what no build has used for a month, and what interrupted ones left.
+tidy_cache() {
+  local kind
+  for kind in kernel guest-agent initrd debian disk npm rootfs; do
+    find "$1" -maxdepth 1 -name "$kind-*" -mtime +30 -exec rm -rf {} +
+  done
+  find "$1" -maxdepth 1 \( -name 'base.*' -o -name 'tree.*' \) -mtime +1 -exec rm -rf {} +
+}
+
 # place FROM TO: copies beside (keeping holes) and renames, so that a reader never sees half a file.
 place() {
   cp --sparse=always "$1" "$2.partial"
