@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdir, open, readdir, stat } from 'node:fs/promises';
+import { mkdir, open, readFile, readdir, stat } from 'node:fs/promises';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
@@ -100,6 +100,24 @@ whereBuilt('QEMU', () => {
       for (const name of await readdir(folder, { recursive: true })) blocks += (await stat(join(folder, name))).blocks;
       expect(blocks * 512).toBeLessThan(8 << 20);
     }, 2 * verbMs);
+
+    it('runs a VMM that owns nothing: no privileges, no network, a user of its own', async () => {
+      const { driver } = machine;
+      const roomId = newId('room');
+      await driver.restore(machine.spec(roomId, 1), { kind: 'template' });
+      const pid = await machine.pidOf({ roomId, incarnation: 1 });
+      const status = await readFile(`/proc/${pid}/status`, 'utf8');
+      expect(status).toMatch(/^CapEff:\t0+$/m);
+      expect(status).toMatch(/^Seccomp:\t2$/m);
+      if (process.getuid?.() === 0) expect(status).toMatch(/^Uid:\t91\d{4}\t/m);
+      const limits = await readFile(`/proc/${pid}/limits`, 'utf8');
+      expect(limits).toMatch(/^Max core file size +0 +0/m);
+      const interfaces = (await readFile(`/proc/${pid}/net/dev`, 'utf8')).match(/^ *\S+:/gm)?.map((name) => name.trim());
+      expect(interfaces).toEqual(['lo:']);
+      const told = (await readFile(`/proc/${pid}/cmdline`, 'utf8')) + (await readFile(`/proc/${pid}/environ`, 'utf8'));
+      expect(told).not.toMatch(/passphrase=|secret=/);
+      await driver.stop({ roomId, incarnation: 1 });
+    }, verbMs);
 
     it('leaves nothing readable: neither image nor disk holds what was written', async () => {
       const { driver } = machine;

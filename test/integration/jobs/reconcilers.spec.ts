@@ -85,8 +85,10 @@ describe('the reconciler driver', () => {
   it('frees a lock when its holder dies', async () => {
     const [holder, next] = [new AdvisoryLocks(database.url), new AdvisoryLocks(database.url)];
     locks.push(holder, next);
-    void holder.withAdvisoryLock('orphan', () => new Promise<void>(() => undefined));
-    await until(async () => !(await next.withAdvisoryLock('orphan', async () => 1)).ran);
+    await new Promise<void>((held) => {
+      void holder.withAdvisoryLock('orphan', () => new Promise<void>(() => held()));
+    });
+    expect(await next.withAdvisoryLock('orphan', async () => 1)).toEqual({ ran: false });
     await holder.close();
     await until(async () => (await next.withAdvisoryLock('orphan', async () => 1)).ran);
   });

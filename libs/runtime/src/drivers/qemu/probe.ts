@@ -3,6 +3,7 @@ import { access } from 'node:fs/promises';
 import { type Clock, errorCode } from '@alcove/base';
 import { isProblem, Problem } from '@alcove/contracts';
 import type { ProbeReport } from '../../driver';
+import { canConfine } from './confinement';
 import { isolationOf, type QemuEngine, readEngine, readVersion } from './engine';
 import { findProgram } from './processes';
 import type { Accelerator } from './qemu.args';
@@ -37,6 +38,7 @@ export async function probeMachine(order: ProbeOrder): Promise<Probed> {
     const program = await findProgram(order.qemuImgPath, 'qemu-utils');
     return { value: program, detail: program };
   });
+  findings.push(await lookAtNamespaces());
   if (qemu === undefined) return { report: reportOf(undefined, findings), engine: undefined };
   const accelerator = await chooseAccelerator(order, qemu, findings);
   if (accelerator === undefined) return { report: reportOf(undefined, findings), engine: undefined };
@@ -84,6 +86,16 @@ async function tryKvm(order: ProbeOrder, qemu: string, findings: Finding[]): Pro
     findings.push({ name: 'kvm', ok: !isOnlyChoice, detail: `/dev/kvm is there but does not run a guest: ${detailOf(error)}`, mend });
     return undefined;
   }
+}
+
+async function lookAtNamespaces(): Promise<Finding> {
+  if (await canConfine(null)) return { name: 'namespaces', ok: true, detail: 'virtual machines run without network and without privileges' };
+  return {
+    name: 'namespaces',
+    ok: true,
+    detail: 'this machine refuses user namespaces: a virtual machine monitor that a guest has taken over could reach the network',
+    mend: 'allow them: sysctl kernel.unprivileged_userns_clone=1, or kernel.apparmor_restrict_unprivileged_userns=0',
+  };
 }
 
 async function look<T>(findings: Finding[], name: string, test: () => Promise<{ value: T; detail: string }>): Promise<T | undefined> {

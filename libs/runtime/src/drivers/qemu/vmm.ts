@@ -3,6 +3,7 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { Cleanup, type Clock, errorCode, type Secret } from '@alcove/base';
 import { isProblem, Problem } from '@alcove/contracts';
+import { confinementOf } from './confinement';
 import { DeviceStatePipe } from './device-state';
 import { findProgram, isRunning, killHard, type ProcessIdentity, spawnDetached, waitGone } from './processes';
 import { consoleDevice, inherited, runFiles, type VmmShape, vmmArguments } from './qemu.args';
@@ -61,9 +62,10 @@ export class Vmm {
       const files = await openFiles(order, handles);
       const log = await open(join(order.folder, runFiles.log), 'a', 0o600);
       handles.add('log', () => log.close());
+      const [first = program, ...words] = [...(await confinementOf(order.uid)), program, ...vmmArguments(order.shape)];
       const spawned = await spawnDetached({
-        program,
-        args: vmmArguments(order.shape),
+        program: first,
+        args: words,
         folder: order.folder,
         files,
         log: log.fd,
