@@ -40,7 +40,7 @@ afterAll(async () => {
 /** A host agent whose every connection, in and out, runs over wires that can be cut. */
 async function startHost(number: number): Promise<ExtraHost> {
   const id = newId('host');
-  const folder = join(platform.home, 'hosts', id);
+  const folder = join(platform.home, `host-${number}`);
   await mkdir(folder, { recursive: true });
   await ensureCertificates(join(platform.home, 'tls'), [id]);
   const files = tlsFiles(join(platform.home, 'tls'), id);

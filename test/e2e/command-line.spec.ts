@@ -87,7 +87,7 @@ describe('./alcove', () => {
 
   it('starts a process again that was killed', async () => {
     const worker = (await status()).platform?.services.find(({ name }) => name === 'worker');
-    process.kill(worker?.pid ?? 0, 'SIGKILL');
+    kill(worker?.pid);
     for (;;) {
       const now = (await status()).platform?.services.find(({ name }) => name === 'worker');
       if (now?.state === 'ready' && now.pid !== worker?.pid) break;
@@ -96,7 +96,7 @@ describe('./alcove', () => {
 
   it('comes up again after its supervisor was killed, with the same URL, key and room', async () => {
     const before = await up();
-    process.kill((await status()).platform?.pid ?? 0, 'SIGKILL');
+    kill((await status()).platform?.pid);
     expect(await status()).toMatchObject({ up: false, platform: null });
     const after = await up();
     expect(after.startedNow).toBe(true);
@@ -117,6 +117,12 @@ describe('./alcove', () => {
     }
   });
 });
+
+/** kill -9; never of nobody, because process 0 is this process's whole group. */
+function kill(pid: number | null | undefined): void {
+  if (!pid) throw new Error('there is no such process');
+  process.kill(pid, 'SIGKILL');
+}
 
 function squatOn(port: number): Promise<Server> {
   return new Promise((resolve) => {

@@ -20,6 +20,7 @@ it(`keeps RAM and files through ${cycles} sleeps under random writes`, async () 
   const random = seededRandom(20_261);
   const nonce = (await say(platform, room, 'nonce')).answer.nonce;
   await say(platform, room, 'fill 3');
+  expect(await platform.vmOf(room)).toBeGreaterThan(0);
   const checksum = (await say(platform, room, 'checksum')).answer['sha256'];
   const written = new Map<string, string>();
   for (let cycle = 1; cycle <= cycles; cycle++) {
@@ -60,8 +61,7 @@ it('answers from the disk when the VM was killed, and says so', async () => {
   const nonce = (await say(platform, room, 'nonce')).answer.nonce;
   await say(platform, room, 'write /home/user/kept on disk');
   expect((await exec(platform, room, 'sync')).exitCode).toBe(0);
-  const vm = await platform.vmOf(room);
-  process.kill(vm ?? 0, 'SIGKILL');
+  await platform.killVm(room);
   const next = await say(platform, room, 'nonce');
   expect(next.resumedFrom).toBe('disk');
   expect(next.answer.nonce).not.toBe(nonce);

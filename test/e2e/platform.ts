@@ -27,6 +27,8 @@ export interface Platform {
   pidOf(service: string): Promise<number>;
   /** The VM process of a room, or undefined. */
   vmOf(roomId: string): Promise<number | undefined>;
+  /** kill -9 of a room's VM. Throws when it has none. */
+  killVm(roomId: string): Promise<void>;
   /** Runs `./alcove` in this home and resolves with what it printed. */
   alcove(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }>;
   up(): Promise<void>;
@@ -53,7 +55,6 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
     return JSON.parse(answer.stdout) as { url: string; key: string; tenantId: string; platformKey: string };
   };
   const first = await bringUp();
-  const { hostId } = JSON.parse(await readFile(join(home, 'settings.json'), 'utf8')) as { hostId: string };
   const status = async (): Promise<StatusAnswer> => JSON.parse((await alcove('status', '--json')).stdout) as StatusAnswer;
   return {
     home,
@@ -70,7 +71,12 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
       if (!pid) throw new Error(`${name} does not run`);
       return pid;
     },
-    vmOf: async (roomId) => (await virtualMachines(join(home, 'hosts', hostId))).find((vm) => vm.roomId === roomId)?.pid,
+    vmOf: async (roomId) => (await virtualMachines(join(home, 'host'))).find((vm) => vm.roomId === roomId)?.pid,
+    killVm: async (roomId) => {
+      const vm = (await virtualMachines(join(home, 'host'))).find((one) => one.roomId === roomId);
+      if (!vm) throw new Error(`${roomId} has no VM`);
+      process.kill(vm.pid, 'SIGKILL');
+    },
     destroy: async () => {
       await alcove('down', '--now');
       for (const vm of (await status()).virtualMachines) process.kill(vm.pid, 'SIGKILL');

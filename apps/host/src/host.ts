@@ -118,6 +118,7 @@ export class Host {
   }
   /** What a beat says, on demand. `memory`: with what each running room costs, which takes a look at every page of it. */
   async state(memory = false): Promise<HostState> {
+    await this.rooms.decided();
     const states = this.rooms.states().incarnations;
     const incarnations: IncarnationState[] = [];
     for (const state of states) incarnations.push(memory && state.phase === 'running' ? { ...state, ...(await this.#memoryOf(state)) } : state);

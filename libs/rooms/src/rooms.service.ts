@@ -211,13 +211,13 @@ export class RoomsService<Scope = Tx> {
     return this.#parts.waiter.until(key, room, { judge: judgeAwake, joins: verdict.kind !== 'move' && room.state !== 'running', onTimeout: 'room.wake_timeout', signal });
   }
 
-  /** A connection breaks before the host has made sure why: where it broke, a host that still counts the room as running is asked again. */
+  /** A connection breaks before the host has heard of it: where it broke, a host that still counts the room as running is asked again. */
   async #livesOn(route: RoomRoute, code: ProblemCode): Promise<boolean> {
     const { hosts, clock } = this.#parts;
-    for (const pauseMs of code === 'guest.closed' ? askAgainMs : [0]) {
+    for (const pauseMs of code === 'agent.unreachable' ? [0] : askAgainMs) {
       if (pauseMs > 0) await clock.sleep(pauseMs);
       const { incarnations } = await hosts.state(route.host);
-      if (!incarnations.some((one) => one.roomId === route.roomId && one.incarnation === route.incarnation && one.phase !== 'gone')) return false;
+      if (!incarnations.some((one) => one.roomId === route.roomId && one.incarnation === route.incarnation && one.phase !== 'ending')) return false;
     }
     return true;
   }

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import { Inject, Injectable } from '@nestjs/common';
 import type { Log } from '@alcove/base';
-import { isProblem, type Principal, type ProblemCode } from '@alcove/contracts';
+import { isProblem, Problem, type Principal, type ProblemCode } from '@alcove/contracts';
 import { HostClient, type StreamAnswer, type StreamRequest } from '@alcove/fleet';
 import { RoomsService, type RoomRoute } from '@alcove/rooms';
 import { Metrics } from '../door/metrics';
@@ -36,7 +36,8 @@ export class RoomCalls {
 
   /**
    * Resolves when the answer begins; its body is streamed with back-pressure. A room that turns out to be lost before that is reported and the call made once
-   * more, in the room as it then is; a call whose body is a stream is made once only, because a part of the body is gone. Throws the host's or the room's Problem.
+   * more, in the room as it then is; a call whose body is a stream is made once only, because a part of the body is gone. Throws the host's or the room's Problem;
+   * `room.busy` when the room was lost once more.
    */
   async open(call: RoomCall): Promise<RoomAnswer> {
     const first = await this.#route(call);
@@ -47,9 +48,11 @@ export class RoomCalls {
       this.log.warn({ roomId: call.roomId, incarnation: first.incarnation, code: error.code }, 'a room was lost before it answered');
       this.metrics.roomLost(error.code);
       await this.rooms.reportLost(first, error.code);
-      if (isStream(call.body)) throw error;
+      if (isStream(call.body)) throw toldOutside(error);
     }
-    return this.#send(call, await this.#route(call));
+    return this.#send(call, await this.#route(call)).catch((error: unknown) => {
+      throw toldOutside(error);
+    });
   }
 
   async #route(call: RoomCall): Promise<RoomRoute> {
@@ -72,6 +75,11 @@ export class RoomCalls {
     });
     return { ...answer, route };
   }
+}
+
+/** Callers know nothing of incarnations: for them the room is being brought back. */
+function toldOutside(error: unknown): unknown {
+  return isProblem(error, 'incarnation.stale') ? new Problem('room.busy', { detail: 'the room is being brought back', cause: error }) : error;
 }
 
 function isStream(body: RoomCall['body']): body is Readable {

@@ -29,6 +29,10 @@ export class LiveGuest {
   get streamCount(): number {
     return this.#streams.size;
   }
+  /** The channel ended or the guest went silent; what that means for the room is being found out. */
+  get broken(): boolean {
+    return this.#over.signal.aborted;
+  }
   /** Throws `guest.limit` beyond the bound on streams of one room. */
   open(): RoomStream {
     if (this.#paused || this.#over.signal.aborted) throw new Problem('room.not_running');

@@ -86,6 +86,10 @@ export class RoomRunner {
     if (!this.#live || this.record?.incarnation !== incarnation || this.record.phase !== 'running') throw new Problem('room.not_running');
     return this.#live.open();
   }
+  /** Resolves when it is known whether a room whose channel has just broken still stands; for every other room at once. */
+  async decided(): Promise<void> {
+    if (this.#live?.broken) await Promise.race([this.#tail, this.world.clock.sleep(limits.hostAgent.decideMs)]);
+  }
   /** Takes over a VM that outlived the agent before. Ends it when it cannot be talked to. */
   adopt(vm: FoundVm): Promise<void> {
     return this.#enqueue(() => this.#adopt(vm));

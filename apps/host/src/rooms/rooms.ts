@@ -4,6 +4,7 @@ import type { Driver } from '@alcove/runtime';
 import { type Journal, livePhases } from '../journal';
 import { decideReclaim, type ReclaimPlan } from '../reclaim';
 import type { Templates } from '../templates';
+import type { RoomStream } from './live-guest';
 import { RoomRunner, type RunnerWorld } from './room-runner';
 
 export interface RoomsParts {
@@ -52,6 +53,16 @@ export class Rooms {
     let used = 0;
     for (const record of this.parts.journal.records().values()) if (livePhases.has(record.phase)) used += 1;
     return used;
+  }
+  /** Opens a stream into a running guest, after it is known whether the room still stands. Throws as RoomRunner.stream. */
+  async openStream({ roomId, incarnation }: { roomId: string; incarnation: number }): Promise<RoomStream> {
+    const runner = this.runner(roomId);
+    await runner.decided();
+    return runner.stream(incarnation);
+  }
+  /** Resolves when of every room whose channel has just broken it is known whether it stands. */
+  async decided(): Promise<void> {
+    await Promise.all([...this.#runners.values()].map((runner) => runner.decided()));
   }
   /** Requests into rooms that are open now. */
   streams(): number {

@@ -11,9 +11,9 @@ export function execRoute(rooms: Rooms): Route {
     method: 'POST',
     path: '/rooms/:roomId/incarnations/:n/exec',
     handle: async (exchange) => {
-      const { roomId, incarnation } = roomOf(exchange);
+      const room = roomOf(exchange);
       const order = await readJson(exchange.request, ExecRequest);
-      const stream = rooms.runner(roomId).stream(incarnation);
+      const stream = await rooms.openStream(room);
       try {
         await run(exchange, (signal) => stream.guest.exec(order, signal), stream.signal);
       } finally {

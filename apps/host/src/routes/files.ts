@@ -13,8 +13,7 @@ const base = '/rooms/:roomId/incarnations/:n/files';
 /** Files of a running room. Reads and writes are streams of up to `limits.http.fileBytes`; everything that the guest says of a length is checked. */
 export function fileRoutes(rooms: Rooms): Route[] {
   const withGuest = (work: (exchange: Exchange, guest: GuestSession, signal: AbortSignal) => Promise<void>) => async (exchange: Exchange) => {
-    const { roomId, incarnation } = roomOf(exchange);
-    const stream = rooms.runner(roomId).stream(incarnation);
+    const stream = await rooms.openStream(roomOf(exchange));
     try {
       await work(exchange, stream.guest, AbortSignal.any([exchange.gone, stream.signal]));
     } finally {

@@ -24,8 +24,7 @@ export function invocationRoute(rooms: Rooms, clock: Clock): Route {
     method: 'POST',
     path: '/rooms/:roomId/incarnations/:n/invocations',
     handle: async (exchange) => {
-      const { roomId, incarnation } = roomOf(exchange);
-      const stream = rooms.runner(roomId).stream(incarnation);
+      const stream = await rooms.openStream(roomOf(exchange));
       const idle = new IdleTimer(clock, limits.agent.invocationMs);
       try {
         const signal = AbortSignal.any([exchange.gone, stream.signal, idle.signal]);

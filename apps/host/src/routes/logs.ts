@@ -12,9 +12,9 @@ export function logsRoute(rooms: Rooms): Route {
     method: 'GET',
     path: '/rooms/:roomId/incarnations/:n/logs',
     handle: async (exchange) => {
-      const { roomId, incarnation } = roomOf(exchange);
+      const room = roomOf(exchange);
       const order = readQuery(exchange.query, LogsQuery);
-      const stream = rooms.runner(roomId).stream(incarnation);
+      const stream = await rooms.openStream(room);
       try {
         await send(exchange, order, stream);
       } finally {
