@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, truncate } from 'node:fs/promises';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -132,6 +132,7 @@ export class BareVmm {
   async #copyOf(disk: string): Promise<string> {
     const copy = join(this.folder, `disk-${randomBytes(4).toString('hex')}.ext4`);
     await run('cp', ['--sparse=always', '--reflink=auto', '--no-preserve=mode', '--', disk, copy]);
+    await truncate(copy, this.template.manifest.size.diskMiB * 2 ** 20);
     return copy;
   }
 

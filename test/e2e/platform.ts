@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { access, chmod, cp, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { chmod, cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
 import { virtualMachines } from '../../apps/cli/src/platform/virtual-machines';
 import { ApiClient, ApiProblem, serverSentEvents } from '../../apps/cli/src/api-client';
+import { builtTemplate } from '../built-template';
 import { testConfig } from './e2e.config';
 
 const root = resolve(__dirname, '../..');
@@ -46,7 +47,7 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
   await mkdir(config.temporary, { recursive: true, mode: 0o755 });
   const home = await mkdtemp(join(config.temporary, 'alcove-e2e-'));
   await chmod(home, 0o755);
-  await shareTemplates(join(config.home, 'store'), join(home, 'store'));
+  await shareTemplate(join(config.home, 'store'), join(home, 'store'));
   const environment = { ...config.environment, ...options.env, ALCOVE_HOME: home };
   const alcove = (...args: string[]) => run(join(root, 'alcove'), args, environment);
   const bringUp = async () => {
@@ -85,11 +86,16 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
   };
 }
 
-async function shareTemplates(from: string, to: string): Promise<void> {
-  await access(join(from, 'templates'));
-  await mkdir(to, { recursive: true, mode: 0o755 });
-  const linked = await run('cp', ['-al', join(from, 'templates'), join(to, 'templates')], {});
-  if (linked.code !== 0) await cp(join(from, 'templates'), join(to, 'templates'), { recursive: true });
+/** The newest default template, by hard links where that can be had. Older ones would only have to be checked. */
+async function shareTemplate(from: string, to: string): Promise<void> {
+  const template = builtTemplate();
+  if (!template) throw new Error('there is no template: ./alcove setup builds one');
+  const { folder } = template;
+  const templates = join(to, 'templates');
+  await mkdir(templates, { recursive: true, mode: 0o755 });
+  const linked = await run('cp', ['-al', folder, templates], {});
+  if (linked.code !== 0) await cp(folder, join(templates, basename(folder)), { recursive: true });
+  await cp(join(from, 'templates/origins.json'), join(templates, 'origins.json'));
 }
 
 async function run(program: string, args: string[], environment: Record<string, string>): Promise<{ code: number; stdout: string; stderr: string }> {

@@ -52,7 +52,7 @@ export const commands: Record<string, CommandSpec> = {
   },
   down: {
     usage: 'down [--now]',
-    about: 'Puts running rooms to sleep and stops the platform. --now: stops at once; rooms that run go on running and are adopted at the next start. Data stays.',
+    about: 'Puts running rooms to sleep and stops the platform. --now: stops at once; rooms that run are adopted by a start within 15 s, and are ended after that: they wake from their disk. Data stays.',
     flags: { now: { type: 'boolean' } },
     words: noWords,
     run: async (context, args) => {

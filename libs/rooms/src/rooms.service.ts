@@ -72,10 +72,9 @@ export class RoomsService<Scope = Tx> {
     checkSize(asked, template.size);
     checkEnv(env);
     const id = newId('room', this.#parts.random ?? systemRandom);
-    const size = { ...template.size, diskMiB: asked.diskMiB ?? template.size.diskMiB };
     const envNames = Object.keys(env).sort();
     const envSealed = envNames.length === 0 ? null : await secrets.sealEnv(tenantId, userId, id, env);
-    const absent = absentRoom({ id, tenantId, userId, template: name, templateId: template.id, size, metadata, envNames, envSealed }, clock.now());
+    const absent = absentRoom({ id, tenantId, userId, template: name, templateId: template.id, size: template.size, metadata, envNames, envSealed }, clock.now());
     const room = await mover.create(absent, actorOf(principal), (scope) => owners.admit(scope, tenantId, userId));
     if (!options.wait) return toRoom(room);
     return toRoom(await waiter.until({ tenantId, roomId: id }, room, { judge: judgeAwake, joins: false, onTimeout: 'room.wake_timeout', signal: options.signal }));
@@ -244,9 +243,9 @@ export class RoomsService<Scope = Tx> {
   }
 }
 
-/** Memory and processors are those of the template, because its memory was captured with them; the disk may be another size. */
+/** A room has its template's size, because the template's memory was captured with it: processors, RAM and a mounted disk. A recipe names another one. */
 function checkSize(asked: NonNullable<z.input<typeof CreateRoom>['size']>, template: RoomRecord['size']): void {
-  const errors = (['memoryMiB', 'vcpus'] as const)
+  const errors = (['memoryMiB', 'vcpus', 'diskMiB'] as const)
     .filter((name) => asked[name] !== undefined && asked[name] !== template[name])
     .map((name) => ({ path: `size.${name}`, message: `this template has ${template[name]}` }));
   if (errors.length > 0) throw new Problem('request.invalid', { errors });

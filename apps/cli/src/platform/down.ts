@@ -20,7 +20,7 @@ export async function takeDown(context: Context, now: boolean): Promise<void> {
   await context.progress.step('stop the platform', () => stopPlatform(context, status));
 }
 
-/** Ends the supervisor and waits until it is gone. Rooms that run go on running; the next start adopts them. */
+/** Ends the supervisor and waits until it is gone. A start within the host's lease adopts the rooms that run; after that the warden ends them. */
 export async function stopPlatform(context: Context, status: PlatformStatus): Promise<void> {
   signal(status.pid, 'SIGTERM');
   const deadline = systemClock.monotonic() + stopTimeoutMs;

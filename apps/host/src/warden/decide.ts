@@ -48,8 +48,11 @@ export function judgeIdle(memory: WardenMemory, seen: { vms: number; agent: bool
 export function pauseMs(verdict: Verdict, memory: WardenMemory, now: number, rules: WardenRules): number {
   if (verdict === 'confirm') return confirmMs;
   const left = memory.expiresAt + rules.graceMs - now;
+  // Nothing to end, and no agent that could start anything: looking through all processes of the machine can wait.
+  if (verdict === 'end' && memory.idleSince !== null) return idleLookMs;
   return verdict === 'wait' ? Math.min(lookMs, Math.max(1, Math.ceil(left) + 1)) : lookMs;
 }
 
 const lookMs = 500;
+const idleLookMs = 5_000;
 const confirmMs = 20;

@@ -31,7 +31,10 @@ function hostOf(happens: (host: ReturnType<typeof hostOf>) => void) {
       host.ended.push({ vm, at: host.now });
       host.vms = host.vms.filter((other) => other !== vm);
     },
-    agentLives: async () => host.agent,
+    agentLives: async () => {
+      if (!host.folder) throw new Error('no such folder');
+      return host.agent;
+    },
     folderExists: async () => host.folder,
     log: (_event, message) => void host.said.push(message),
   };

@@ -40,5 +40,5 @@ async function endAll<Vm>(hands: WardenHands<Vm>): Promise<{ vms: number; agent:
   if (vms.length > 0) hands.log({ vms: vms.length }, 'the lease of this host is over and its agent has not ended its VMs: the warden does');
   const ends = await Promise.allSettled(vms.map((vm) => hands.end(vm)));
   for (const end of ends) if (end.status === 'rejected') hands.log({ err: String(end.reason) }, 'a VM could not be ended');
-  return { vms: vms.length, agent: vms.length === 0 && (await hands.agentLives()) };
+  return { vms: vms.length, agent: vms.length === 0 && (await hands.folderExists()) && (await hands.agentLives()) };
 }

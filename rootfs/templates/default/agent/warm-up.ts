@@ -1,6 +1,7 @@
 // Talks to itself before the template is captured, so that what every conversation needs is compiled, loaded and settled in the memory that all rooms share, instead
 // of being made again, and kept, by each of them. What is said here is forgotten at the first claim (server.ts).
 import { request } from 'node:http';
+import { flushCompileCache } from 'node:module';
 import { isClaimed } from './claim.ts';
 
 const ROUNDS = 12;
@@ -16,6 +17,8 @@ export async function warmUp(port: number): Promise<void> {
       await ask(port, { prompt, stream: round % 4 === 1 });
     }
   }
+  // Kept in the template's disk: an agent that starts again, in a room that has booted, compiles nothing.
+  flushCompileCache();
   globalThis.gc?.();
 }
 
