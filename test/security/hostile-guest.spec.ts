@@ -1,17 +1,16 @@
 /** A room that does its worst: the host agent stays up and small, and the neighbour answers all the while. */
 import { readFile } from 'node:fs/promises';
-import { codeOf, exec, say, startPlatform, until, type Platform } from '../e2e/platform';
+import { exec, say, startPlatform, until, type Platform } from '../e2e/platform';
 
 jest.setTimeout(900_000);
 let platform: Platform;
+/** A room of its own for each case: what a fork bomb leaves behind goes on. */
 let hostile: string;
 let neighbour: string;
 let hostPid: number;
 beforeAll(async () => {
   platform = await startPlatform();
-  hostile = (await platform.client.createRoom({ userId: 'mallory' })).id;
   neighbour = (await platform.client.createRoom({ userId: 'neighbour' })).id;
-  await say(platform, hostile, 'count');
   await say(platform, neighbour, 'count');
   hostPid = await platform.pidOf('host');
 });
@@ -19,7 +18,14 @@ afterAll(() => platform?.destroy());
 
 const hostMiB = async () => Number(/^VmRSS:\s+(\d+) kB/m.exec(await readFile(`/proc/${hostPid}/status`, 'utf8'))?.[1]) / 1024;
 
+beforeEach(async () => {
+  hostile = (await platform.client.createRoom({ userId: 'mallory' })).id;
+  await say(platform, hostile, 'count');
+});
+
 afterEach(async () => {
+  await platform.client.destroyRoom(hostile);
+  await until('its VM has ended', async () => (await platform.vmOf(hostile)) === undefined);
   expect((await say(platform, neighbour, 'count')).answer.counter).toBeGreaterThan(1);
   expect(await platform.pidOf('host')).toBe(hostPid);
   expect(await hostMiB()).toBeLessThan(600);
@@ -43,16 +49,14 @@ it('survives a fork bomb', async () => {
 });
 
 it('survives a full disk and says so', async () => {
-  const room = (await platform.client.createRoom({ userId: 'hoarder' })).id;
-  const filled = await exec(platform, room, 'head -c 64M /dev/urandom > a; fallocate -l 100G b 2>&1; df --output=size / | tail -1', { timeoutMs: 120_000 });
+  const filled = await exec(platform, hostile, 'head -c 64M /dev/urandom > a; fallocate -l 100G b 2>&1; df --output=size / | tail -1', { timeoutMs: 120_000 });
   expect(filled.stdout).toMatch(/No space|not supported|\d+/);
-  await platform.client.destroyRoom(room);
 });
 
 it('survives a guest that uses up its RAM', async () => {
   const eaten = await exec(platform, hostile, ['python3', '-c', 'b=[]\nwhile True: b.append(bytearray(b"x")*(1<<24))'], { timeoutMs: 60_000 }).catch(() => undefined);
   expect(eaten?.exitCode === 0).toBe(false);
-  await until('the room answers again', async () => (await codeOf(platform.client.invoke(hostile, { prompt: 'count' }).catch(() => Promise.reject(new Error('again')))).catch(() => '')) === 'ok');
+  await until('the room answers again', () => say(platform, hostile, 'count').catch(() => undefined), 120_000);
 });
 
 it('answers floods of streams with a limit, not with a fall', async () => {
@@ -64,7 +68,7 @@ it('answers floods of streams with a limit, not with a fall', async () => {
 
 it('kills the room and nothing else when root in it kills the guest agent', async () => {
   const vm = await platform.vmOf(hostile);
-  await exec(platform, hostile, 'sudo kill -9 1; sudo pkill -9 -f guest-agent; sudo sh -c "echo c > /proc/sysrq-trigger"', { timeoutMs: 10_000 }).catch(() => undefined);
+  await exec(platform, hostile, 'kill -9 1; pkill -9 -x guest-agent', { user: 'root', timeoutMs: 10_000 }).catch(() => undefined);
   await until('its VM has ended', async () => (await platform.vmOf(hostile)) !== vm);
   expect((await say(platform, hostile, 'count')).resumedFrom).toBe('disk');
 });
