@@ -5,10 +5,11 @@
 import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { cp, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chmod, cp, mkdir, mkdtemp, readFile, rm, truncate } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
+import { builtTemplate } from '../built-template';
 import { environment } from '../test.config';
 import { steps } from './steps';
 
@@ -34,20 +35,17 @@ async function makeProgramDisk(work: string): Promise<string> {
   await cp(process.execPath, join(tree, 'node'));
   for (const folder of ['libs', 'test', 'node_modules']) await cp(join(root, 'dist', folder), join(tree, 'dist', folder), { recursive: true });
   await copyPackages(join(tree, 'node_modules'));
-  const artefacts = await artefactsFolder();
+  // A template holds the artefacts that it was made of; its disk ends where there are only zeros.
+  const template = builtTemplate();
+  if (!template) throw new Error('no template: run ./alcove setup first');
+  const artefacts = template.folder;
   for (const file of ['vmlinuz', 'initrd.img', 'rootfs.erofs', 'disk.ext4']) await run('cp', ['--sparse=always', join(artefacts, file), join(tree, 'artefacts', file)]);
+  await chmod(join(tree, 'artefacts/disk.ext4'), 0o644);
+  await truncate(join(tree, 'artefacts/disk.ext4'), template.manifest.size.diskMiB * 2 ** 20);
   await cp(join(root, 'rootfs/templates/default/alcove.template.json'), join(tree, 'artefacts/template.json'));
   const disk = join(work, 'program.erofs');
   await run('mkfs.erofs', ['--quiet', '-zlz4', disk, tree]);
   return disk;
-}
-
-/** A template holds its artefacts; the newest of the prepared home will do. */
-async function artefactsFolder(): Promise<string> {
-  const { TemplateStore } = await import('../../libs/runtime/src/template/template-store.js');
-  const newest = (await new TemplateStore(join(environment.homeFolder, 'store')).list())[0];
-  if (!newest) throw new Error('no template: run ./alcove setup first');
-  return newest.folder;
 }
 
 async function bootOuter(outer: string, program: string): Promise<string[]> {

@@ -6,6 +6,7 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '@alcove/base';
+import { TemplateManifest } from '@alcove/contracts';
 
 const bootAttempts = 3;
 const bootMs = 30_000;
@@ -41,7 +42,9 @@ export class BareGuest {
   private static async launch(template: string): Promise<BareGuest> {
     const folder = await mkdtemp(join(tmpdir(), 'alcove-guest-'));
     const disk = join(folder, 'disk.qcow2');
-    const image = spawn('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', join(template, 'disk.ext4'), disk], { stdio: 'ignore' });
+    // A template's disk ends where it holds nothing but zeros.
+    const { size } = TemplateManifest.parse(JSON.parse(await readFile(join(template, 'manifest.json'), 'utf8')));
+    const image = spawn('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', join(template, 'disk.ext4'), disk, `${size.diskMiB}M`], { stdio: 'ignore' });
     await once(image, 'exit');
     return new BareGuest(folder, spawn('qemu-system-x86_64', machine(template, folder, disk), { stdio: 'ignore' }));
   }
