@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from '@alcove/base';
-import type { Json, Tx } from '@alcove/db';
+import type { Json, SqlTx, Tx } from '@alcove/db';
 import { type AuditEvent, type AuditRecord, eventHash, genesis, recordHash } from './chain';
 
 export interface AuditInput extends Omit<AuditEvent, 'at'> {
@@ -35,7 +35,7 @@ export class Audit {
    * Adds a record to the tenant's chain in the caller's transaction. It holds the end of that chain until the transaction ends, so write it last: another
    * transaction of the tenant that also records waits here. One statement; the hash is computed by the database, which alone knows the record before.
    */
-  async append(tx: Tx, input: AuditInput): Promise<void> {
+  async append(tx: SqlTx, input: AuditInput): Promise<void> {
     const event: AuditEvent = { ...input, at: input.at ?? this.#clock.now() };
     const content = eventHash(event);
     await tx.$executeRaw`

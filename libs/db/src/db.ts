@@ -4,7 +4,8 @@ import { PrismaPg } from '@prisma/adapter-pg';
 import { Pool } from 'pg';
 import { classify, DbUnavailable } from './failures';
 import { Prisma, PrismaClient } from './generated/client';
-import type { Tx } from './tx';
+import { inSqlTransaction } from './sql-tx';
+import type { SqlTx, Tx } from './tx';
 import { WatchedClient } from './watched-client';
 
 /** Why a transaction may see every tenant's rows. There are no others, so a search for one finds every place. */
@@ -29,6 +30,12 @@ export interface TxOptions {
   isolation?: Prisma.TransactionIsolationLevel;
   /** False when fn has effects outside the transaction and so must not run twice. Default true. */
   retry?: boolean;
+}
+
+/** What is known of an attempt when it fails: an error after fn has returned is an error of the commit. */
+interface Progress {
+  fnStarted: boolean;
+  fnReturned: boolean;
 }
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
@@ -84,6 +91,18 @@ export class Db {
     return this.#run((tx) => tx.$executeRaw`select set_config('app.system', 'on', true), set_config('app.system_reason', ${reason}, true)`, fn, options);
   }
 
+  /** As withTenant(), for statements only: a fifth of the processor time, for what somebody waits for. */
+  async withTenantSql<T>(tenantId: string, fn: (tx: SqlTx) => Promise<T>): Promise<T> {
+    assert(uuid.test(tenantId), 'a tenant id is a UUID');
+    return this.#runSql(`set_config('app.tenant_id', '${tenantId}', true)`, fn);
+  }
+
+  /** As asSystem(), for statements only. */
+  async asSystemSql<T>(reason: SystemReason, fn: (tx: SqlTx) => Promise<T>): Promise<T> {
+    assert(systemReasons.includes(reason), 'an unknown reason');
+    return this.#runSql(`set_config('app.system', 'on', true), set_config('app.system_reason', '${reason}', true)`, fn);
+  }
+
   /** Resolves when the database answers; DbUnavailable otherwise. For readiness checks. */
   async ping(): Promise<void> {
     try {
@@ -104,17 +123,35 @@ export class Db {
     return this.close();
   }
 
-  async #run<T>(enter: (tx: Tx) => Promise<unknown>, fn: (tx: Tx) => Promise<T>, options: TxOptions): Promise<T> {
+  #run<T>(enter: (tx: Tx) => Promise<unknown>, fn: (tx: Tx) => Promise<T>, options: TxOptions): Promise<T> {
+    return this.#retrying((progress) => this.#once(enter, fn, options, progress), options.retry !== false);
+  }
+
+  #runSql<T>(settings: string, fn: (tx: SqlTx) => Promise<T>): Promise<T> {
+    const begin = `begin; set local statement_timeout = ${this.#transactionMs}; select ${settings}`;
+    return this.#retrying((progress) => {
+      const scope = { open: true };
+      const work = async (tx: SqlTx): Promise<T> => {
+        progress.fnStarted = true;
+        const result = await this.#inside.run(scope, () => fn(tx));
+        progress.fnReturned = true;
+        return result;
+      };
+      return inSqlTransaction(this.#pool, begin, work).finally(() => (scope.open = false));
+    }, true);
+  }
+
+  /** Runs a transaction again after a lost race or a lost connection, as long as it is certain that the try before left nothing. */
+  async #retrying<T>(once: (progress: Progress) => Promise<T>, retry: boolean): Promise<T> {
     assert(!this.#inside.getStore()?.open, 'a transaction inside a transaction');
     const giveUpAt = this.#clock.monotonic() + this.#retryMs;
     for (let attempt = 0; ; attempt++) {
-      // What is known of this attempt when it fails: an error after fn has returned is an error of the commit.
-      const progress = { fnStarted: false, fnReturned: false };
+      const progress: Progress = { fnStarted: false, fnReturned: false };
       try {
-        return await this.#once(enter, fn, options, progress);
+        return await once(progress);
       } catch (error) {
         const failure = classify(error);
-        const mayRunAgain = options.retry !== false || !progress.fnStarted;
+        const mayRunAgain = retry || !progress.fnStarted;
         const certainlyUndone = failure === 'conflict' || (failure === 'connection' && !progress.fnReturned);
         if (mayRunAgain && certainlyUndone && this.#clock.monotonic() < giveUpAt) {
           await this.#clock.sleep(this.#delay(attempt));
@@ -126,7 +163,7 @@ export class Db {
     }
   }
 
-  #once<T>(enter: (tx: Tx) => Promise<unknown>, fn: (tx: Tx) => Promise<T>, options: TxOptions, progress: { fnStarted: boolean; fnReturned: boolean }): Promise<T> {
+  #once<T>(enter: (tx: Tx) => Promise<unknown>, fn: (tx: Tx) => Promise<T>, options: TxOptions, progress: Progress): Promise<T> {
     const scope = { open: true };
     const work = async (tx: Tx): Promise<T> => {
       await enter(tx);

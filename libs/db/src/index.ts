@@ -5,4 +5,4 @@ export { DbUnavailable, isUniqueViolation } from './failures';
 export { Notices, type NoticeListener } from './notices';
 export { appRole, migrate, MigrationRefused, type MigrateOptions } from './migrate';
 export { appendOutbox, lockWaiting, markDispatched, nextDue, postpone, removeDispatched, type OutboxEntry, type WaitingEntry } from './outbox';
-export type { Json, Tx } from './tx';
+export type { Json, SqlTx, Tx } from './tx';

@@ -1,4 +1,4 @@
-import type { Json, Tx } from './tx';
+import type { Json, SqlTx, Tx } from './tx';
 
 export interface OutboxEntry {
   tenantId: string;
@@ -12,19 +12,11 @@ export interface OutboxEntry {
   notBefore?: number;
 }
 
-/** Writes down, in the caller's transaction, that a job is due after the commit. Returns the row's id. */
-export async function appendOutbox(tx: Tx, entry: OutboxEntry): Promise<bigint> {
-  const row = await tx.outbox.create({
-    data: {
-      tenantId: entry.tenantId,
-      job: entry.job,
-      payload: entry.payload,
-      createdAt: new Date(entry.now),
-      notBefore: new Date(entry.notBefore ?? entry.now),
-    },
-    select: { id: true },
-  });
-  return row.id;
+/** Writes down, in the caller's transaction, that a job is due after the commit. */
+export async function appendOutbox(tx: SqlTx, { tenantId, job, payload, now, notBefore = now }: OutboxEntry): Promise<void> {
+  await tx.$executeRaw`
+    insert into outbox (tenant_id, job, payload, created_at, not_before)
+    values (${tenantId}::uuid, ${job}, ${JSON.stringify(payload)}::jsonb, ${new Date(now)}::timestamptz, ${new Date(notBefore)}::timestamptz)`;
 }
 
 export interface WaitingEntry {

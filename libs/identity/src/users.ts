@@ -1,12 +1,12 @@
 import { type Clock, systemClock } from '@alcove/base';
 import { type ListUsers, Problem, type User, type UserPage } from '@alcove/contracts';
-import type { Db, Tx } from '@alcove/db';
+import type { Db, SqlTx, Tx } from '@alcove/db';
 import { decodeCursor, encodeCursor } from './cursor';
 
 export type UserState = User['state'];
 
 /** Tells how many rooms each of these users has. Given by the application, because rooms are not identity's to know; a user that is missing has none. */
-export type CountRooms = (tx: Tx, tenantId: string, userIds: readonly string[]) => Promise<ReadonlyMap<string, number>>;
+export type CountRooms = (tx: SqlTx, tenantId: string, userIds: readonly string[]) => Promise<ReadonlyMap<string, number>>;
 
 interface UserRow {
   id: string;
@@ -28,10 +28,10 @@ export class Users {
    * Makes the user when it is new, and locks its row until the transaction ends, so that what the caller counts of its rooms stays true, and tells how many
    * the tenant allows. Problem `user.gone` when it is being destroyed or was.
    */
-  async ensureUser(tx: Tx, tenantId: string, userId: string): Promise<{ created: boolean; roomsPerUser: number }> {
+  async ensureUser(tx: SqlTx, tenantId: string, userId: string): Promise<{ created: boolean; roomsPerUser: number }> {
     const now = new Date(this.#clock.now());
     const made = await tx.$executeRaw`
-      insert into app_user (tenant_id, id, state, created_at, state_since) values (${tenantId}::uuid, ${userId}, 'active', ${now}, ${now})
+      insert into app_user (tenant_id, id, state, created_at, state_since) values (${tenantId}::uuid, ${userId}, 'active', ${now}::timestamptz, ${now}::timestamptz)
       on conflict do nothing`;
     const locked = await this.#lock(tx, tenantId, userId);
     if (locked?.state !== 'active') throw new Problem('user.gone');
@@ -39,8 +39,8 @@ export class Users {
   }
 
   /** Problem `user.not_found`. */
-  async get(tx: Tx, tenantId: string, userId: string): Promise<User> {
-    const row = await tx.appUser.findUnique({ where: { tenantId_id: { tenantId, id: userId } } });
+  async get(tx: SqlTx, tenantId: string, userId: string): Promise<User> {
+    const [row] = await tx.$queryRaw<UserRow[]>`select id, state, created_at as "createdAt" from app_user where tenant_id = ${tenantId}::uuid and id = ${userId}`;
     if (!row) throw new Problem('user.not_found');
     const [user] = await this.#withRooms(tx, tenantId, [row]);
     if (!user) throw new Problem('user.not_found');
@@ -62,7 +62,7 @@ export class Users {
   }
 
   /** From now on the user gets no room. True when this call did it, false when it was so already. Problem `user.not_found`. */
-  async markDestroying(tx: Tx, tenantId: string, userId: string): Promise<boolean> {
+  async markDestroying(tx: SqlTx, tenantId: string, userId: string): Promise<boolean> {
     const locked = await this.#lock(tx, tenantId, userId);
     if (!locked) throw new Problem('user.not_found');
     if (locked.state !== 'active') return false;
@@ -71,7 +71,7 @@ export class Users {
   }
 
   /** All that the user had is gone. True when this call did it. Problem `user.not_found`. */
-  async markDestroyed(tx: Tx, tenantId: string, userId: string): Promise<boolean> {
+  async markDestroyed(tx: SqlTx, tenantId: string, userId: string): Promise<boolean> {
     const locked = await this.#lock(tx, tenantId, userId);
     if (!locked) throw new Problem('user.not_found');
     if (locked.state === 'destroyed') return false;
@@ -88,18 +88,18 @@ export class Users {
     return rows.map((row) => ({ tenantId: row.tenantId, userId: row.id }));
   }
 
-  async #lock(tx: Tx, tenantId: string, userId: string): Promise<{ state: UserState; roomsPerUser: number } | null> {
+  async #lock(tx: SqlTx, tenantId: string, userId: string): Promise<{ state: UserState; roomsPerUser: number } | null> {
     const rows = await tx.$queryRaw<{ state: UserState; roomsPerUser: number }[]>`
       select u.state, t.rooms_per_user as "roomsPerUser" from app_user u join tenant t on t.id = u.tenant_id
       where u.tenant_id = ${tenantId}::uuid and u.id = ${userId} for update of u`;
     return rows[0] ?? null;
   }
 
-  async #become(tx: Tx, tenantId: string, userId: string, state: UserState): Promise<void> {
-    await tx.appUser.update({ where: { tenantId_id: { tenantId, id: userId } }, data: { state, stateSince: new Date(this.#clock.now()) } });
+  async #become(tx: SqlTx, tenantId: string, userId: string, state: UserState): Promise<void> {
+    await tx.$executeRaw`update app_user set state = ${state}, state_since = ${new Date(this.#clock.now())}::timestamptz where tenant_id = ${tenantId}::uuid and id = ${userId}`;
   }
 
-  async #withRooms(tx: Tx, tenantId: string, rows: readonly UserRow[]): Promise<User[]> {
+  async #withRooms(tx: SqlTx, tenantId: string, rows: readonly UserRow[]): Promise<User[]> {
     const counts = rows.length === 0 ? new Map<string, number>() : await this.#countRooms(tx, tenantId, rows.map((row) => row.id));
     return rows.map((row) => ({ id: row.id, rooms: counts.get(row.id) ?? 0, createdAt: row.createdAt.toISOString(), state: row.state as UserState }));
   }

@@ -1,5 +1,5 @@
 import type { Clock, Log } from '@alcove/base';
-import type { Tx } from '@alcove/db';
+import type { SqlTx } from '@alcove/db';
 import type { Outbox } from './outbox';
 import type { JobQueue } from './queue';
 
@@ -16,7 +16,7 @@ export interface DispatcherOptions {
  * Makes jobs of the outbox. The worker start()s it; any process may nudge() it after a commit, to save the wait for the worker's next look. A crash at any
  * point loses nothing, and what it hands over twice the queue takes once, by id.
  */
-export class OutboxDispatcher<Scope = Tx> {
+export class OutboxDispatcher<Scope = SqlTx> {
   readonly #outbox: Outbox<Scope>;
   readonly #queue: JobQueue;
   readonly #options: Required<DispatcherOptions>;

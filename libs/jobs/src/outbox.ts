@@ -1,5 +1,5 @@
 import type { JobName, JobPayload } from '@alcove/contracts';
-import type { Tx } from '@alcove/db';
+import type { SqlTx } from '@alcove/db';
 import type { QueuedJob } from './queue';
 
 export interface EnqueueOptions {
@@ -16,9 +16,9 @@ export interface DispatchReport {
 
 /**
  * The only way to enqueue: what is written here in a transaction becomes a job once the transaction has committed, and never when it rolls back. Also the
- * injection token. `Scope` is the open transaction: Tx for Postgres, MemoryScope in the simulator.
+ * injection token. `Scope` is the open transaction: SqlTx for Postgres, MemoryScope in the simulator.
  */
-export abstract class Outbox<Scope = Tx> {
+export abstract class Outbox<Scope = SqlTx> {
   /** Writes a job down in the caller's transaction. The payload is checked against its schema. */
   abstract enqueue<N extends JobName>(scope: Scope, name: N, payload: JobPayload<N>, options?: EnqueueOptions): Promise<void>;
   /** Hands up to `batch` due entries to `take` and marks them once take has resolved. When take rejects, all of them stay. Others may run it at the same time. */

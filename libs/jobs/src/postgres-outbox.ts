@@ -1,6 +1,6 @@
 import type { Clock, Log } from '@alcove/base';
 import type { JobName, JobPayload } from '@alcove/contracts';
-import { appendOutbox, type Db, lockWaiting, markDispatched, nextDue, postpone, removeDispatched, type Tx, type WaitingEntry } from '@alcove/db';
+import { appendOutbox, type Db, lockWaiting, markDispatched, nextDue, postpone, removeDispatched, type SqlTx, type Tx, type WaitingEntry } from '@alcove/db';
 import { isJobName, parsePayload } from './catalogue';
 import { type DispatchReport, type EnqueueOptions, Outbox } from './outbox';
 import { type QueuedJob, queuedJob } from './queue';
@@ -21,7 +21,7 @@ export class PostgresOutbox extends Outbox {
     this.#log = log;
   }
 
-  async enqueue<N extends JobName>(tx: Tx, name: N, payload: JobPayload<N>, options: EnqueueOptions = {}): Promise<void> {
+  async enqueue<N extends JobName>(tx: SqlTx, name: N, payload: JobPayload<N>, options: EnqueueOptions = {}): Promise<void> {
     const parsed = parsePayload(name, payload);
     const now = this.#clock.now();
     await appendOutbox(tx, { tenantId: parsed.tenantId, job: name, payload: parsed, now, notBefore: options.notBefore ?? now });

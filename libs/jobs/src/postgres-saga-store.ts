@@ -1,5 +1,5 @@
 import type { Clock } from '@alcove/base';
-import type { Db, Tx } from '@alcove/db';
+import type { Db, SqlTx } from '@alcove/db';
 import type { Outbox } from './outbox';
 import type { SagaError, SagaOutputs } from './saga';
 import { type Lease, type NewSaga, type SagaProgress, type SagaRecord, type SagaState, SagaStore } from './saga-store';
@@ -31,23 +31,16 @@ export class PostgresSagaStore extends SagaStore {
     this.#clock = clock;
   }
 
-  async insert(tx: Tx, saga: NewSaga): Promise<void> {
+  async insert(tx: SqlTx, saga: NewSaga): Promise<void> {
     const now = new Date(this.#clock.now());
     const { id, tenantId, name, lease } = saga;
-    await tx.saga.create({
-      data: {
-        id,
-        tenantId,
-        name,
-        params: saga.params as object,
-        state: 'running',
-        leaseOwner: lease?.token ?? null,
-        leaseUntil: lease ? new Date(lease.until) : null,
-        deadlineAt: new Date(saga.deadlineAt),
-        createdAt: now,
-        updatedAt: now,
-      },
-    });
+    const leaseUntil = lease ? new Date(lease.until) : null;
+    await tx.$executeRaw`
+      insert into saga (id, tenant_id, name, params, state, lease_owner, lease_until, deadline_at, created_at, updated_at)
+      values (
+        ${id}, ${tenantId}::uuid, ${name}, ${JSON.stringify(saga.params)}::jsonb, 'running', ${lease?.token ?? null}, ${leaseUntil}::timestamptz,
+        ${new Date(saga.deadlineAt)}::timestamptz, ${now}::timestamptz, ${now}::timestamptz
+      )`;
     if (!lease) await this.#outbox.enqueue(tx, 'saga.advance', { sagaId: id, tenantId });
   }
 
@@ -58,14 +51,14 @@ export class PostgresSagaStore extends SagaStore {
 
   async acquire(id: string, lease: Lease): Promise<SagaRecord | null> {
     const now = new Date(this.#clock.now());
-    const rows = await this.#db.asSystem(
+    const rows = await this.#db.asSystemSql(
       'saga',
-      (tx) => tx.$queryRaw<Row[]>`
+      async (tx) => tx.$queryRaw<Row[]>`
         update saga set
           attempts = attempts + case when lease_owner is null then 0 else 1 end,
-          lease_owner = ${lease.token}, lease_until = ${new Date(lease.until)}, updated_at = ${now}
+          lease_owner = ${lease.token}, lease_until = ${new Date(lease.until)}::timestamptz, updated_at = ${now}::timestamptz
         where id = ${id} and state in ('running', 'undoing')
-          and (lease_until is null or lease_until < ${now}) and (not_before is null or not_before <= ${now})
+          and (lease_until is null or lease_until < ${now}::timestamptz) and (not_before is null or not_before <= ${now}::timestamptz)
         returning id, tenant_id::text as "tenantId", name, params, state, step, outputs, attempts,
           not_before as "notBefore", deadline_at as "deadlineAt", error`,
     );
@@ -73,8 +66,9 @@ export class PostgresSagaStore extends SagaStore {
   }
 
   async renew(id: string, lease: Lease): Promise<boolean> {
-    const { count } = await this.#db.asSystem('saga', (tx) =>
-      tx.saga.updateMany({ where: { id, leaseOwner: lease.token }, data: { leaseUntil: new Date(lease.until) } }),
+    const count = await this.#db.asSystemSql(
+      'saga',
+      async (tx) => tx.$executeRaw`update saga set lease_until = ${new Date(lease.until)}::timestamptz where id = ${id} and lease_owner = ${lease.token}`,
     );
     return count === 1;
   }
@@ -85,12 +79,12 @@ export class PostgresSagaStore extends SagaStore {
     const keepsLease = retryAt === null && (state === 'running' || state === 'undoing');
     const notBefore = retryAt === null ? null : new Date(retryAt);
     const error = progress.error === null ? null : JSON.stringify(progress.error);
-    return this.#db.asSystem('saga', async (tx) => {
+    return this.#db.asSystemSql('saga', async (tx) => {
       const rows = await tx.$queryRaw<{ tenantId: string }[]>`
         update saga set
           state = ${state}, step = ${step}, attempts = ${attempts}, outputs = ${JSON.stringify(progress.outputs)}::jsonb, error = ${error}::jsonb,
-          not_before = ${notBefore}::timestamptz, updated_at = ${now},
-          lease_owner = case when ${keepsLease} then lease_owner end, lease_until = case when ${keepsLease} then lease_until end
+          not_before = ${notBefore}::timestamptz, updated_at = ${now}::timestamptz,
+          lease_owner = case when ${keepsLease}::boolean then lease_owner end, lease_until = case when ${keepsLease}::boolean then lease_until end
         where id = ${id} and lease_owner = ${token}
         returning tenant_id::text as "tenantId"`;
       const tenantId = rows[0]?.tenantId;

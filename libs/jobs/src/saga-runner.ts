@@ -1,5 +1,5 @@
 import { assert, type Clock, limits, type Log, newId, type Random, systemRandom } from '@alcove/base';
-import type { Tx } from '@alcove/db';
+import type { SqlTx } from '@alcove/db';
 import { retryDelay, sagaErrorOf } from './saga-failure';
 import { LeaseKeeper } from './saga-lease';
 import type { Saga, SagaEnd, SagaError, SagaOutputs, SagaStep, SettledContext, StepContext } from './saga';
@@ -46,7 +46,7 @@ type AnySaga = Saga<unknown, SagaOutputs>;
  * Runs sagas: step by step, each step's output stored before the next, under a lease, so that any process can go on where one died. The lease and its token
  * keep a process that was only slow from writing; they do not stop what its step is doing, hence idempotent steps and the incarnation as the fencing token.
  */
-export class SagaRunner<Scope = Tx> {
+export class SagaRunner<Scope = SqlTx> {
   readonly #store: SagaStore<Scope>;
   readonly #clock: Clock;
   readonly #log: Log;

@@ -1,4 +1,4 @@
-import type { Tx } from '@alcove/db';
+import type { SqlTx } from '@alcove/db';
 import type { SagaError, SagaOutputs } from './saga';
 
 export const sagaStates = ['running', 'done', 'undoing', 'undone', 'stuck'] as const;
@@ -48,7 +48,7 @@ export interface SagaProgress {
 }
 
 /** Where sagas are. Also the injection token. Implementations: Postgres and memory, under one contract suite. */
-export abstract class SagaStore<Scope = Tx> {
+export abstract class SagaStore<Scope = SqlTx> {
   /** Writes a new saga in the caller's transaction. */
   abstract insert(scope: Scope, saga: NewSaga): Promise<void>;
   abstract find(id: string): Promise<SagaRecord | null>;

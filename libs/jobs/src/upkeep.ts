@@ -1,5 +1,5 @@
 import { type Clock, limits } from '@alcove/base';
-import type { Tx } from '@alcove/db';
+import type { SqlTx } from '@alcove/db';
 import type { Outbox } from './outbox';
 import type { JobProcessor } from './processors';
 import type { Reconciler } from './reconciler-driver';
@@ -11,7 +11,7 @@ const graceMs = 3_000;
 const keepDispatchedMs = 24 * 3600_000;
 const keepEndedSagasMs = 7 * 24 * 3600_000;
 
-export interface UpkeepParts<Scope = Tx> {
+export interface UpkeepParts<Scope = SqlTx> {
   outbox: Outbox<Scope>;
   sagas: SagaStore<Scope>;
   clock: Clock;

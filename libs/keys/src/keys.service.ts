@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { type Clock, Secret, systemClock } from '@alcove/base';
 import { EnvVars, Problem, type RoomKeys } from '@alcove/contracts';
 import type { Audit } from '@alcove/audit';
-import type { Db, Tx } from '@alcove/db';
+import type { Db, SqlTx } from '@alcove/db';
 import { deriveSubkey, keyBytes, type KeyProvider, openValue, sealValue, unwrapKey, wipe, wrapKey } from '@alcove/vault';
 import type { z } from 'zod';
 import { KeyCache } from './key-cache';
@@ -46,12 +46,12 @@ export class KeysService {
    * The keys of a room's image and disk, made from the user's key, which comes to be at its first use. The same room always gets the same keys. Base64,
    * for the host; strings cannot be wiped, so do not keep them. Problems: `vault.key_unavailable` (destroyed, or the root key is another one), `vault.corrupt`.
    */
-  async roomKeys(tenantId: string, userId: string, roomId: string, tx?: Tx): Promise<RoomKeys> {
+  async roomKeys(tenantId: string, userId: string, roomId: string, tx?: SqlTx): Promise<RoomKeys> {
     return this.#withUserKey({ tenantId, userId }, tx, (key) => ({ image: subkeyText(key, roomId, 'image'), disk: subkeyText(key, roomId, 'disk') }));
   }
 
   /** Seals a room's environment variables. Problems as roomKeys. */
-  async sealEnv(tenantId: string, userId: string, roomId: string, env: Env, tx?: Tx): Promise<Buffer> {
+  async sealEnv(tenantId: string, userId: string, roomId: string, env: Env, tx?: SqlTx): Promise<Buffer> {
     const plain = Buffer.from(JSON.stringify(env));
     try {
       return await this.#withUserKey({ tenantId, userId }, tx, (key) => withSubkey(key, roomId, 'env', (subkey) => sealValue(subkey, plain, ['env', tenantId, userId, roomId])));
@@ -61,7 +61,7 @@ export class KeysService {
   }
 
   /** Opens what sealEnv made for the same room. Problems as roomKeys. */
-  async openEnv(tenantId: string, userId: string, roomId: string, sealed: Uint8Array, tx?: Tx): Promise<Env> {
+  async openEnv(tenantId: string, userId: string, roomId: string, sealed: Uint8Array, tx?: SqlTx): Promise<Env> {
     const plain = await this.#withUserKey({ tenantId, userId }, tx, (key) =>
       withSubkey(key, roomId, 'env', (subkey) => openValue(subkey, Buffer.from(sealed), ['env', tenantId, userId, roomId])),
     );
@@ -76,7 +76,7 @@ export class KeysService {
    * Removes the user's key for good, with an audit record, in the caller's transaction; a tombstone keeps it from being made again. What was sealed under it can
    * be opened no more, but for copies of the table (backups, old WAL). True when this call did it.
    */
-  async destroyUserKeys(tx: Tx, owner: KeyOwner & { actor: string }): Promise<boolean> {
+  async destroyUserKeys(tx: SqlTx, owner: KeyOwner & { actor: string }): Promise<boolean> {
     const { tenantId, userId, actor } = owner;
     const now = new Date(this.#clock.now());
     const changed = await tx.$executeRaw`
@@ -89,8 +89,8 @@ export class KeysService {
   }
 
   /** Lends the user's key to a function that does not keep it and does not wait: the cache may overwrite the key at the next await of anybody. */
-  async #withUserKey<T>(owner: KeyOwner, tx: Tx | undefined, use: (key: Secret<Buffer>) => T): Promise<T> {
-    const read = async (open: Tx): Promise<T> => {
+  async #withUserKey<T>(owner: KeyOwner, tx: SqlTx | undefined, use: (key: Secret<Buffer>) => T): Promise<T> {
+    const read = async (open: SqlTx): Promise<T> => {
       const wrapped = await this.#userWrap(open, owner);
       const name = `${userName(owner)}${fingerprint(wrapped)}`;
       const known = this.#cache.get(name);
@@ -98,11 +98,11 @@ export class KeysService {
       const tenantWrap = await this.#tenantWrap(open, owner.tenantId);
       return this.#withTenantKey(owner.tenantId, tenantWrap, (tenantKey) => use(this.#cache.put(name, unwrapKey(tenantKey, wrapped, userContext(owner)))));
     };
-    return tx ? read(tx) : this.#db.withTenant(owner.tenantId, read);
+    return tx ? read(tx) : this.#db.withTenantSql(owner.tenantId, read);
   }
 
   /** The user's wrapped key, made when there is none. */
-  async #userWrap(tx: Tx, owner: KeyOwner): Promise<Buffer> {
+  async #userWrap(tx: SqlTx, owner: KeyOwner): Promise<Buffer> {
     const { tenantId, userId } = owner;
     const existing = await this.#readUserWrap(tx, owner);
     if (existing) return existing;
@@ -111,7 +111,7 @@ export class KeysService {
     const wrapped = await this.#withTenantKey(tenantId, tenantWrap, (tenantKey) => wrapKey(tenantKey, fresh, userContext(owner)));
     wipe(fresh.expose());
     await tx.$executeRaw`
-      insert into user_key (tenant_id, user_id, wrapped, created_at) values (${tenantId}::uuid, ${userId}, ${wrapped}, ${new Date(this.#clock.now())})
+      insert into user_key (tenant_id, user_id, wrapped, created_at) values (${tenantId}::uuid, ${userId}, ${wrapped}, ${new Date(this.#clock.now())}::timestamptz)
       on conflict do nothing`;
     // Somebody else's may have been first: then it is theirs that counts.
     const stored = await this.#readUserWrap(tx, owner);
@@ -119,15 +119,15 @@ export class KeysService {
     return stored;
   }
 
-  async #readUserWrap(tx: Tx, { tenantId, userId }: KeyOwner): Promise<Buffer | null> {
-    const row = await tx.userKey.findUnique({ where: { tenantId_userId: { tenantId, userId } } });
+  async #readUserWrap(tx: SqlTx, { tenantId, userId }: KeyOwner): Promise<Buffer | null> {
+    const [row] = await tx.$queryRaw<{ wrapped: Uint8Array | null }[]>`select wrapped from user_key where tenant_id = ${tenantId}::uuid and user_id = ${userId}`;
     if (!row) return null;
     if (!row.wrapped) throw new Problem('vault.key_unavailable', { detail: 'the key of this user was destroyed' });
     return Buffer.from(row.wrapped);
   }
 
   /** The tenant's wrapped key, made when there is none. */
-  async #tenantWrap(tx: Tx, tenantId: string): Promise<Buffer> {
+  async #tenantWrap(tx: SqlTx, tenantId: string): Promise<Buffer> {
     const existing = await this.#readTenantWrap(tx, tenantId);
     if (existing) return existing;
     const fresh = new Secret(randomBytes(keyBytes));
@@ -141,8 +141,8 @@ export class KeysService {
     return stored;
   }
 
-  async #readTenantWrap(tx: Tx, tenantId: string): Promise<Buffer | null> {
-    const row = await tx.tenantKey.findUnique({ where: { tenantId } });
+  async #readTenantWrap(tx: SqlTx, tenantId: string): Promise<Buffer | null> {
+    const [row] = await tx.$queryRaw<{ wrapped: Uint8Array; rootKeyId: string }[]>`select wrapped, root_key_id as "rootKeyId" from tenant_key where tenant_id = ${tenantId}::uuid`;
     if (!row) return null;
     if (row.rootKeyId !== this.#provider.keyId) {
       throw new Problem('vault.key_unavailable', { detail: `the key of this tenant is wrapped by the root key ${row.rootKeyId}, and this process has ${this.#provider.keyId}` });

@@ -1,7 +1,6 @@
 import { limits } from '@alcove/base';
 import type { RoomKeys, User } from '@alcove/contracts';
-import { Problem } from '@alcove/contracts';
-import type { Db, Tx } from '@alcove/db';
+import type { Db, SqlTx } from '@alcove/db';
 import type { CountRooms, Users } from '@alcove/identity';
 import type { KeysService } from '@alcove/keys';
 import type { RoomOwners, RoomSecrets } from './ports';
@@ -25,29 +24,27 @@ export class KeysSecrets implements RoomSecrets {
 }
 
 /** RoomOwners by libs/identity; a destroyed user's keys go with it. */
-export class IdentityOwners implements RoomOwners<Tx> {
+export class IdentityOwners implements RoomOwners<SqlTx> {
   constructor(
     private readonly db: Db,
     private readonly users: Users,
     private readonly keys: KeysService,
   ) {}
 
-  async admit(tx: Tx, tenantId: string, userId: string): Promise<RoomLimit> {
-    const tenant = await tx.tenant.findUnique({ where: { id: tenantId }, select: { roomsPerUser: true } });
-    if (!tenant) throw new Problem('tenant.not_found');
-    await this.users.ensureUser(tx, tenantId, userId);
-    return { roomsPerUser: tenant.roomsPerUser };
+  async admit(tx: SqlTx, tenantId: string, userId: string): Promise<RoomLimit> {
+    const { roomsPerUser } = await this.users.ensureUser(tx, tenantId, userId);
+    return { roomsPerUser };
   }
 
-  user(tx: Tx, tenantId: string, userId: string): Promise<User> {
+  user(tx: SqlTx, tenantId: string, userId: string): Promise<User> {
     return this.users.get(tx, tenantId, userId);
   }
 
-  markDestroying(tx: Tx, tenantId: string, userId: string): Promise<boolean> {
+  markDestroying(tx: SqlTx, tenantId: string, userId: string): Promise<boolean> {
     return this.users.markDestroying(tx, tenantId, userId);
   }
 
-  async markDestroyed(tx: Tx, tenantId: string, userId: string): Promise<boolean> {
+  async markDestroyed(tx: SqlTx, tenantId: string, userId: string): Promise<boolean> {
     const changed = await this.users.markDestroyed(tx, tenantId, userId);
     if (changed) await this.keys.destroyUserKeys(tx, { tenantId, userId, actor: 'system' });
     return changed;
@@ -60,6 +57,8 @@ export class IdentityOwners implements RoomOwners<Tx> {
 
 /** How many rooms users have, for libs/identity, which does not know rooms. */
 export const countRooms: CountRooms = async (tx, tenantId, userIds) => {
-  const rows = await tx.room.groupBy({ by: ['userId'], where: { tenantId, userId: { in: [...userIds] }, state: { not: 'destroyed' } }, _count: { _all: true } });
-  return new Map(rows.map((row) => [row.userId, row._count._all]));
+  const rows = await tx.$queryRaw<{ userId: string; rooms: number }[]>`
+    select user_id as "userId", count(*)::int as rooms from room
+    where tenant_id = ${tenantId}::uuid and user_id = any(${[...userIds]}::text[]) and state <> 'destroyed' group by user_id`;
+  return new Map(rows.map(({ userId, rooms }) => [userId, rooms]));
 };

@@ -1,5 +1,5 @@
 import type { Clock, Log, Random } from '@alcove/base';
-import type { Tx } from '@alcove/db';
+import type { SqlTx } from '@alcove/db';
 import type { FleetService, HostClient } from '@alcove/fleet';
 import type { Outbox, Reconciler, SagaRunner } from '@alcove/jobs';
 import type { InTransaction, RoomAudit, RoomOwners, RoomSecrets } from './ports';
@@ -15,7 +15,7 @@ import type { RoomsStore } from './rooms.store';
 import { roomSagas } from './sagas/room-sagas';
 
 /** What rooms stand on: real in the processes, in memory in the simulator. */
-export interface RoomsPorts<Scope = Tx> {
+export interface RoomsPorts<Scope = SqlTx> {
   readonly store: RoomsStore<Scope>;
   readonly runner: SagaRunner<Scope>;
   readonly outbox: Outbox<Scope>;
@@ -31,7 +31,7 @@ export interface RoomsPorts<Scope = Tx> {
   readonly defaultTemplate?: string;
 }
 
-export interface AssembledRooms<Scope = Tx> {
+export interface AssembledRooms<Scope = SqlTx> {
   readonly service: RoomsService<Scope>;
   readonly mover: RoomMover<Scope>;
   readonly users: RoomUsers<Scope>;
@@ -43,7 +43,7 @@ export interface AssembledRooms<Scope = Tx> {
 const keysAheadMs = 2_000;
 
 /** Puts one process's rooms together: registers the sagas with the runner and the ledger with the fleet. */
-export function assembleRooms<Scope = Tx>(ports: RoomsPorts<Scope>): AssembledRooms<Scope> {
+export function assembleRooms<Scope = SqlTx>(ports: RoomsPorts<Scope>): AssembledRooms<Scope> {
   const { store, runner, outbox, audit, owners, inTransaction, fleet, hosts, clock, log, random, defaultTemplate = 'default' } = ports;
   const secrets = new KeysAhead(ports.secrets, () => clock.sleep(keysAheadMs));
   const watchers = new RoomWatchers();

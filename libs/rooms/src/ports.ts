@@ -1,5 +1,5 @@
 import type { RoomKeys, User } from '@alcove/contracts';
-import type { Json, Tx } from '@alcove/db';
+import type { Json, SqlTx } from '@alcove/db';
 import type { RoomLimit } from './rooms.store';
 
 /** What rooms need of other libs, as narrow as that: each has an adapter (`adapters.ts`) and a memory version in the simulator. */
@@ -21,12 +21,12 @@ export interface RoomAuditEntry {
 }
 
 /** Audit records in the caller's transaction: `Audit` of libs/audit. */
-export interface RoomAudit<Scope = Tx> {
+export interface RoomAudit<Scope = SqlTx> {
   append(scope: Scope, entry: RoomAuditEntry): Promise<void>;
 }
 
 /** Tenants and users, in the caller's transaction: `Users` of libs/identity. */
-export interface RoomOwners<Scope = Tx> {
+export interface RoomOwners<Scope = SqlTx> {
   /** Makes the user if it is new and keeps others from counting its rooms until the transaction ends. Throws `user.gone`. */
   admit(scope: Scope, tenantId: string, userId: string): Promise<RoomLimit>;
   /** Throws `user.not_found`. */
@@ -40,4 +40,4 @@ export interface RoomOwners<Scope = Tx> {
 }
 
 /** One transaction of a tenant, for what is not a room's save. */
-export type InTransaction<Scope = Tx> = <T>(tenantId: string, work: (scope: Scope) => Promise<T>) => Promise<T>;
+export type InTransaction<Scope = SqlTx> = <T>(tenantId: string, work: (scope: Scope) => Promise<T>) => Promise<T>;

@@ -1,6 +1,6 @@
 import { assert, type Clock, type Log } from '@alcove/base';
 import { Problem } from '@alcove/contracts';
-import type { Json, Tx } from '@alcove/db';
+import type { Json, SqlTx } from '@alcove/db';
 import { type FleetService, type HostRecord, storeGroupOf } from '@alcove/fleet';
 import type { Outbox, Saga, SagaRunner, StartedSaga } from '@alcove/jobs';
 import { change, freshImageOf, type Change } from './lifecycle/change';
@@ -12,7 +12,7 @@ import type { RoomWatchers } from './room-watchers';
 import type { IncarnationReport, RoomKey, RoomLimit, RoomsStore, RoomWithIncarnations } from './rooms.store';
 import { moveParams, type MoveParams } from './sagas/move';
 
-export interface MoverParts<Scope = Tx> {
+export interface MoverParts<Scope = SqlTx> {
   readonly store: RoomsStore<Scope>;
   readonly runner: SagaRunner<Scope>;
   readonly outbox: Outbox<Scope>;
@@ -49,7 +49,7 @@ const recentMax = 10_000;
  * The one place where an event meets a room: decide, save with everything that belongs to it in one transaction, then act. A saga is run at once in this
  * process; its retry, and what is left when this process dies, come through the queue and the reconcilers.
  */
-export class RoomMover<Scope = Tx> {
+export class RoomMover<Scope = SqlTx> {
   readonly #parts: MoverParts<Scope>;
   /** The newest row of rooms on the move, as saved here: spares a read. Never trusted to refuse anything. */
   readonly #recent = new Map<string, RoomWithIncarnations>();

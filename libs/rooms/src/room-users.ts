@@ -1,12 +1,12 @@
 import { limits, type Log } from '@alcove/base';
 import type { User } from '@alcove/contracts';
-import type { Tx } from '@alcove/db';
+import type { SqlTx } from '@alcove/db';
 import type { Outbox } from '@alcove/jobs';
 import type { InTransaction, RoomAudit, RoomOwners } from './ports';
 import type { RoomMover } from './room-mover';
 import type { RoomsStore } from './rooms.store';
 
-export interface RoomUsersParts<Scope = Tx> {
+export interface RoomUsersParts<Scope = SqlTx> {
   readonly store: RoomsStore<Scope>;
   readonly mover: Pick<RoomMover<Scope>, 'apply'>;
   readonly owners: RoomOwners<Scope>;
@@ -17,7 +17,7 @@ export interface RoomUsersParts<Scope = Tx> {
 }
 
 /** Destroys a user: no new room, then every room, then the user with its keys. Each call does what can be done now; a reconciler calls until it is done. */
-export class RoomUsers<Scope = Tx> {
+export class RoomUsers<Scope = SqlTx> {
   constructor(private readonly parts: RoomUsersParts<Scope>) {}
 
   /** Begins; resolves with the user as it then is. Problem `user.not_found`. */

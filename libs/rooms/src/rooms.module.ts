@@ -77,7 +77,7 @@ function assemble(libs: Libs, store: RoomsStore, options: RoomsModuleOptions): A
     audit,
     owners: new IdentityOwners(db, users, keys),
     secrets: new KeysSecrets(keys),
-    inTransaction: (tenantId, work) => db.withTenant(tenantId, work),
+    inTransaction: (tenantId, work) => db.withTenantSql(tenantId, work),
     fleet,
     hosts,
     clock,

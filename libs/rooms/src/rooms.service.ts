@@ -1,6 +1,6 @@
 import { assert, type Clock, limits, newId, type Random, systemRandom } from '@alcove/base';
 import { CreateRoom, type EnvVars, isProblem, ListRooms, Problem, type Principal, type ProblemCode, type ResumedFrom, type Room, type RoomEvent, type RoomPage, type User, type WakeAnswer } from '@alcove/contracts';
-import type { Tx } from '@alcove/db';
+import type { SqlTx } from '@alcove/db';
 import { type FleetService, type HostAddress, type HostClient } from '@alcove/fleet';
 import { actorOf, requireScope, tenantOf } from '@alcove/identity';
 import type { z } from 'zod';
@@ -29,7 +29,7 @@ export interface RoomRoute {
   readonly wokenMs: number;
 }
 
-export interface RoomsServiceParts<Scope = Tx> {
+export interface RoomsServiceParts<Scope = SqlTx> {
   readonly store: RoomsStore<Scope>;
   readonly mover: RoomMover<Scope>;
   readonly fleet: FleetService;
@@ -52,7 +52,7 @@ const askAgainMs = [0, 150, 500];
  * What can be asked of rooms. Every call checks the scope and the tenant of its principal; another tenant's room is `room.not_found`, a destroyed one
  * `room.gone`. A call that waits stops waiting when its signal is aborted; the move it began goes on.
  */
-export class RoomsService<Scope = Tx> {
+export class RoomsService<Scope = SqlTx> {
   readonly #parts: RoomsServiceParts<Scope>;
 
   constructor(parts: RoomsServiceParts<Scope>) {

@@ -1,5 +1,5 @@
 import { Problem, type RoomEvent } from '@alcove/contracts';
-import { type Db, type SystemReason, type Tx } from '@alcove/db';
+import { type Db, type SqlTx, type SystemReason } from '@alcove/db';
 import type { RoomRecord } from './room';
 import { fromIncarnationRow, fromRoomRow, type IncarnationRow, type RoomRow, toRoomRow } from './room-row';
 import { noticeOf } from './room-watchers';
@@ -17,7 +17,7 @@ interface Joined {
  * The tables room, incarnation and room_event. A row travels as JSON in both directions (`to_jsonb`, `jsonb_populate_record`), so that a save is one
  * statement whatever it holds: a wake waits for every round trip.
  */
-export class PostgresRoomsStore extends RoomsStore<Tx> {
+export class PostgresRoomsStore extends RoomsStore<SqlTx> {
   readonly #db: Db;
 
   constructor(db: Db) {
@@ -26,20 +26,20 @@ export class PostgresRoomsStore extends RoomsStore<Tx> {
   }
 
   override find(tenantId: string, roomId: string): Promise<RoomWithIncarnations | null> {
-    return this.#db.withTenant(tenantId, (tx) => readJoined(tx, roomId, tenantId));
+    return this.#db.withTenantSql(tenantId, (tx) => readJoined(tx, roomId, tenantId));
   }
 
   override locate(roomId: string): Promise<RoomWithIncarnations | null> {
-    return this.#db.asSystem('host-report', (tx) => readJoined(tx, roomId, null));
+    return this.#db.asSystemSql('host-report', (tx) => readJoined(tx, roomId, null));
   }
 
   override async list(tenantId: string, query: RoomQuery): Promise<RoomRecord[]> {
     const { userId = null, state = null, metadata, after, limit } = query;
     const pairs = metadata ? JSON.stringify(metadata) : null;
     const [since, id] = after ? [new Date(after.createdAt), after.id] : [null, null];
-    const rows = await this.#db.withTenant(
+    const rows = await this.#db.withTenantSql(
       tenantId,
-      (tx) => tx.$queryRaw<{ room: RoomRow }[]>`
+      async (tx) => tx.$queryRaw<{ room: RoomRow }[]>`
         select to_jsonb(r) as room from room r
         where r.tenant_id = ${tenantId}::uuid
           and (${userId}::text is null or r.user_id = ${userId})
@@ -51,9 +51,9 @@ export class PostgresRoomsStore extends RoomsStore<Tx> {
     return rows.map(({ room }) => fromRoomRow(room));
   }
 
-  override async create(save: RoomSave, admit: (scope: Tx) => Promise<RoomLimit>, also: (scope: Tx) => Promise<unknown>): Promise<void> {
+  override async create(save: RoomSave, admit: (scope: SqlTx) => Promise<RoomLimit>, also: (scope: SqlTx) => Promise<unknown>): Promise<void> {
     const { tenantId, userId } = save.next;
-    await this.#db.withTenant(tenantId, async (tx) => {
+    await this.#db.withTenantSql(tenantId, async (tx) => {
       const { roomsPerUser } = await admit(tx);
       const counted = await tx.$queryRaw<{ rooms: number }[]>`
         select count(*)::int as rooms from room where tenant_id = ${tenantId}::uuid and user_id = ${userId} and state <> 'destroyed' and wanted <> 'gone'`;
@@ -66,8 +66,8 @@ export class PostgresRoomsStore extends RoomsStore<Tx> {
     });
   }
 
-  override save(save: RoomSave, also: (scope: Tx) => Promise<unknown>): Promise<boolean> {
-    return this.#db.withTenant(save.next.tenantId, async (tx) => {
+  override save(save: RoomSave, also: (scope: SqlTx) => Promise<unknown>): Promise<boolean> {
+    return this.#db.withTenantSql(save.next.tenantId, async (tx) => {
       if (!(await writeRoom(tx, save))) return false;
       await also(tx);
       return true;
@@ -75,22 +75,26 @@ export class PostgresRoomsStore extends RoomsStore<Tx> {
   }
 
   override async report(key: RoomKey, report: IncarnationReport, now: number): Promise<void> {
-    await this.#db.asSystem('host-report', (tx) => writeReport(tx, key.roomId, report, now));
+    await this.#db.asSystemSql('host-report', (tx) => writeReport(tx, key.roomId, report, now));
   }
 
   override async events(tenantId: string, roomId: string, after: number, limit: number): Promise<RoomEvent[]> {
-    const rows = await this.#db.withTenant(tenantId, (tx) => tx.roomEvent.findMany({ where: { tenantId, roomId, number: { gt: clampInt(after) } }, orderBy: { number: 'asc' }, take: limit }));
-    return rows.map(({ event }) => event as unknown as RoomEvent);
+    const rows = await this.#db.withTenantSql(
+      tenantId,
+      async (tx) => tx.$queryRaw<{ event: RoomEvent }[]>`
+        select event from room_event where tenant_id = ${tenantId}::uuid and room_id = ${roomId} and number > ${clampInt(after)} order by number limit ${limit}`,
+    );
+    return rows.map(({ event }) => event);
   }
 
   override openOn(hostId: string): Promise<{ room: RoomRecord; incarnation: IncarnationRecord }[]> {
-    return this.#pairs('host-report', (tx) => tx.$queryRaw<{ room: RoomRow; incarnation: IncarnationRow }[]>`
+    return this.#pairs('host-report', async (tx) => tx.$queryRaw<{ room: RoomRow; incarnation: IncarnationRow }[]>`
       select to_jsonb(r) as room, to_jsonb(i) as incarnation from incarnation i join room r on r.id = i.room_id
       where i.host_id = ${hostId} and i.closed_at is null order by i.room_id, i.incarnation`);
   }
 
   override orphans(limit: number): Promise<{ room: RoomRecord; incarnation: IncarnationRecord }[]> {
-    return this.#pairs('reconcile', (tx) => tx.$queryRaw<{ room: RoomRow; incarnation: IncarnationRow }[]>`
+    return this.#pairs('reconcile', async (tx) => tx.$queryRaw<{ room: RoomRow; incarnation: IncarnationRow }[]>`
       select to_jsonb(r) as room, to_jsonb(i) as incarnation from incarnation i join room r on r.id = i.room_id
       where i.closed_at is null
         and (i.incarnation <> r.incarnation or r.state not in ('provisioning', 'running', 'hibernating', 'resuming', 'destroying'))
@@ -98,27 +102,27 @@ export class PostgresRoomsStore extends RoomsStore<Tx> {
   }
 
   override wishing(limit: number): Promise<RoomRecord[]> {
-    return this.#rooms((tx) => tx.$queryRaw<{ room: RoomRow }[]>`
+    return this.#rooms(async (tx) => tx.$queryRaw<{ room: RoomRow }[]>`
       select to_jsonb(r) as room from room r
       where deadline_at is null and state <> 'destroyed' and (wanted = 'gone' or (wanted = 'asleep' and state = 'running') or (wake_pending and state <> 'running'))
       order by created_at, id limit ${limit}`);
   }
 
   override overdue(now: number, limit: number): Promise<RoomRecord[]> {
-    return this.#rooms((tx) => tx.$queryRaw<{ room: RoomRow }[]>`
+    return this.#rooms(async (tx) => tx.$queryRaw<{ room: RoomRow }[]>`
       select to_jsonb(r) as room from room r where deadline_at is not null and deadline_at <= ${new Date(now)} order by deadline_at limit ${limit}`);
   }
 
-  async #rooms(read: (tx: Tx) => Promise<{ room: RoomRow }[]>): Promise<RoomRecord[]> {
-    return (await this.#db.asSystem('reconcile', read)).map(({ room }) => fromRoomRow(room));
+  async #rooms(read: (tx: SqlTx) => Promise<{ room: RoomRow }[]>): Promise<RoomRecord[]> {
+    return (await this.#db.asSystemSql('reconcile', read)).map(({ room }) => fromRoomRow(room));
   }
 
-  async #pairs(reason: SystemReason, read: (tx: Tx) => Promise<{ room: RoomRow; incarnation: IncarnationRow }[]>): Promise<{ room: RoomRecord; incarnation: IncarnationRecord }[]> {
-    return (await this.#db.asSystem(reason, read)).map(({ room, incarnation }) => ({ room: fromRoomRow(room), incarnation: fromIncarnationRow(incarnation) }));
+  async #pairs(reason: SystemReason, read: (tx: SqlTx) => Promise<{ room: RoomRow; incarnation: IncarnationRow }[]>): Promise<{ room: RoomRecord; incarnation: IncarnationRecord }[]> {
+    return (await this.#db.asSystemSql(reason, read)).map(({ room, incarnation }) => ({ room: fromRoomRow(room), incarnation: fromIncarnationRow(incarnation) }));
   }
 }
 
-async function readJoined(tx: Tx, roomId: string, tenantId: string | null): Promise<RoomWithIncarnations | null> {
+async function readJoined(tx: SqlTx, roomId: string, tenantId: string | null): Promise<RoomWithIncarnations | null> {
   const rows = await tx.$queryRaw<Joined[]>`
     select to_jsonb(r) as room,
       (select coalesce(jsonb_agg(to_jsonb(i) order by i.incarnation), '[]') from incarnation i where i.room_id = r.id and i.closed_at is null) as open
@@ -131,7 +135,7 @@ async function readJoined(tx: Tx, roomId: string, tenantId: string | null): Prom
  * Compare and set, and everything that comes with a saved row: its events, its incarnations, and the word to other processes. One statement; what hangs on
  * `moved` happens only if the row was still the one that this one was made from.
  */
-async function writeRoom(tx: Tx, { next, news, opens, reports }: RoomSave): Promise<boolean> {
+async function writeRoom(tx: SqlTx, { next, news, opens, reports }: RoomSave): Promise<boolean> {
   const at = new Date(next.stateSince);
   const rows = await tx.$queryRaw<unknown[]>`
     with moved as (
@@ -160,7 +164,7 @@ async function writeRoom(tx: Tx, { next, news, opens, reports }: RoomSave): Prom
   return rows.length === 1;
 }
 
-async function writeReport(tx: Tx, roomId: string, { incarnation, phase, sequence, reason }: IncarnationReport, now: number): Promise<void> {
+async function writeReport(tx: SqlTx, roomId: string, { incarnation, phase, sequence, reason }: IncarnationReport, now: number): Promise<void> {
   await tx.$executeRaw`
     update incarnation set
       phase = ${phase}, sequence = coalesce(${sequence}::bigint, sequence), reason = coalesce(${reason}, reason),

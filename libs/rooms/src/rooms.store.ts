@@ -1,5 +1,5 @@
 import type { IncarnationPhase, RoomEvent, RoomState } from '@alcove/contracts';
-import type { Tx } from '@alcove/db';
+import type { SqlTx } from '@alcove/db';
 import type { RoomRecord } from './room';
 
 /** One VM of a room on one host, from the moment it may come to be until it is known to be gone. Its phase is the host's word; the rest is ours. */
@@ -67,7 +67,7 @@ export interface RoomLimit {
  * Where rooms are. Also the injection token. Implementations: Postgres and memory, under one contract suite. `Scope` is an open transaction: what
  * `also` writes in it is kept or lost with the save. Times are wall-clock milliseconds.
  */
-export abstract class RoomsStore<Scope = Tx> {
+export abstract class RoomsStore<Scope = SqlTx> {
   /** Null when this tenant has no such room. */
   abstract find(tenantId: string, roomId: string): Promise<RoomWithIncarnations | null>;
   /** Oldest first; destroyed rooms only when asked for by state. */

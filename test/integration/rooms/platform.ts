@@ -88,7 +88,7 @@ export async function startPlatform(): Promise<Platform> {
     const keys = { destroyUserKeys: async () => true };
     const owners = new IdentityOwners(db, new Users({ clock }), keys as never);
     const store = new PostgresRoomsStore(db);
-    const rooms = assembleRooms({ store, runner, outbox, audit, owners, secrets: simSecrets, inTransaction: (tenantId, work) => db.withTenant(tenantId, work), fleet, hosts: host, clock, log: silentLog });
+    const rooms = assembleRooms({ store, runner, outbox, audit, owners, secrets: simSecrets, inTransaction: (tenantId, work) => db.withTenantSql(tenantId, work), fleet, hosts: host, clock, log: silentLog });
     const notices = new Notices(database.url, clock);
     notices.listen(roomChannel, { onNotice: (payload) => rooms.watchers.heard(payload), onGap: () => rooms.watchers.mayHaveMissed() });
     listeners.push(notices);
