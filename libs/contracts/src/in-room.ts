@@ -53,3 +53,12 @@ export type FileList = z.infer<typeof FileList>;
 
 export const LogsQuery = z.strictObject({ follow: z.stringbool().default(false), tailBytes: z.coerce.number().int().min(0).max(limits.logs.tailBytesMax).default(limits.logs.tailBytesDefault) });
 export type LogsQuery = z.infer<typeof LogsQuery>;
+
+/**
+ * Which headers of an invocation pass between the caller and the agent; everything else stays outside. The prefix is AWS Bedrock AgentCore's: session id, user id,
+ * custom headers.
+ */
+export const invocationHeaders = {
+  toAgent: /^(content-type|accept|accept-language|traceparent|x-amzn-bedrock-agentcore-[a-z0-9-]{1,64})$/,
+  fromAgent: /^(content-type|content-length|cache-control|x-amzn-bedrock-agentcore-[a-z0-9-]{1,64})$/,
+} as const;

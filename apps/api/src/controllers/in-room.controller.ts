@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import { Controller, Inject } from '@nestjs/common';
 import type { Clock } from '@alcove/base';
+import { invocationHeaders } from '@alcove/contracts';
 import { OpenCalls } from '../door/open-calls';
 import { Asked, Route, type Call } from '../door/route';
 import { passOn, pathWith, pick, tellRoute } from '../streams/answers';
@@ -9,10 +10,6 @@ import { logEvents } from '../streams/log-events';
 import { RoomCalls } from '../streams/room-calls';
 import { eventStream, eventStreamHeaders } from '../streams/sse';
 import { CLOCK } from '../tokens';
-
-/** What of the caller's headers the agent sees, and of the agent's the caller. The prefix is AWS Bedrock AgentCore's: session id, user id, custom headers. */
-const passedIn = /^(content-type|accept|accept-language|traceparent|x-amzn-bedrock-agentcore-[a-z0-9-]{1,64})$/;
-const passedOut = /^(content-type|content-length|cache-control|x-amzn-bedrock-agentcore-[a-z0-9-]{1,64})$/;
 
 @Controller()
 export class InRoomController {
@@ -24,9 +21,9 @@ export class InRoomController {
 
   @Route('invoke')
   async invoke(@Asked() { principal, params, body, signal, request, reply }: Call<'invoke'>): Promise<Readable> {
-    const headers = { 'content-type': 'application/json', ...pick(request.headers, passedIn) };
+    const headers = { 'content-type': 'application/json', ...pick(request.headers, invocationHeaders.toAgent) };
     const answer = await this.roomCalls.open({ principal, roomId: params.roomId, wake: true, signal, method: 'POST', path: 'invocations', headers, body: body ?? Buffer.alloc(0) });
-    return passOn(reply, answer, passedOut);
+    return passOn(reply, answer, invocationHeaders.fromAgent);
   }
 
   @Route('exec')

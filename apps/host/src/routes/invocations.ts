@@ -2,7 +2,7 @@ import { type ClientRequest, type IncomingHttpHeaders, type IncomingMessage, req
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type Clock, limits } from '@alcove/base';
-import { isProblem, Problem } from '@alcove/contracts';
+import { invocationHeaders, isProblem, Problem } from '@alcove/contracts';
 import type { Exchange } from '../http/answer';
 import { countedBody, quieted } from '../http/body';
 import type { Route } from '../http/server';
@@ -11,10 +11,6 @@ import { roomOf } from './room-params';
 
 const agentPort = 8080;
 
-/** What of the caller's headers the agent sees. The prefix is AWS Bedrock AgentCore's: session id, user id and custom headers. */
-const passedIn = /^(content-type|accept|accept-language|traceparent|x-amzn-bedrock-agentcore-[a-z0-9-]{1,64})$/;
-/** What of the agent's headers the caller sees. */
-const passedOut = /^(content-type|cache-control|x-amzn-bedrock-agentcore-[a-z0-9-]{1,64})$/;
 /** Marks an answer as the agent's own, whatever its status: without it a failure is the host's. */
 const sourceHeader = 'alcove-source';
 
@@ -49,7 +45,7 @@ async function proxy(exchange: Exchange, socket: Duplex, signal: AbortSignal, id
   const outgoing = httpRequest({
     method: 'POST',
     path: '/invocations',
-    headers: { ...pick(exchange.request.headers, passedIn), host: `127.0.0.1:${agentPort}`, connection: 'close', ...lengthOf(exchange.request) },
+    headers: { ...pick(exchange.request.headers, invocationHeaders.toAgent), host: `127.0.0.1:${agentPort}`, connection: 'close', ...lengthOf(exchange.request) },
     maxHeaderSize: limits.hostAgent.agentHeaderBytes,
     createConnection: () => socket,
   });
@@ -97,8 +93,7 @@ async function pass(exchange: Exchange, answer: IncomingMessage, signal: AbortSi
   const { response } = exchange;
   const status = answer.statusCode ?? 502;
   if (status < 200 || status > 599) throw new Problem('agent.unreachable', { detail: `the agent answered with status ${status}` });
-  const length = answer.headers['content-length'];
-  response.writeHead(status, { ...pick(answer.headers, passedOut), [sourceHeader]: 'agent', ...(length === undefined ? {} : { 'content-length': length }) });
+  response.writeHead(status, { ...pick(answer.headers, invocationHeaders.fromAgent), [sourceHeader]: 'agent' });
   response.flushHeaders();
   answer.on('data', () => idle.touch());
   try {
