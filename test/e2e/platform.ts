@@ -39,6 +39,8 @@ export interface Platform {
 
 export interface PlatformOptions {
   env?: Record<string, string>;
+  /** The checkout whose `./alcove` is run; this one unless given. */
+  checkout?: string;
 }
 
 /** Starts a platform in a new home that shares (by hard links) the templates that `./alcove setup` built. */
@@ -49,7 +51,7 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
   await chmod(home, 0o755);
   await shareTemplate(join(config.home, 'store'), join(home, 'store'));
   const environment = { ...config.environment, ...options.env, ALCOVE_HOME: home };
-  const alcove = (...args: string[]) => run(join(root, 'alcove'), args, environment);
+  const alcove = (...args: string[]) => run(join(options.checkout ?? root, 'alcove'), args, environment);
   const bringUp = async () => {
     const answer = await alcove('up', '--yes', '--json');
     if (answer.code !== 0) throw new Error(`./alcove up ended with ${answer.code}:\n${answer.stderr}`);
@@ -98,7 +100,8 @@ async function shareTemplate(from: string, to: string): Promise<void> {
   await cp(join(from, 'templates/origins.json'), join(templates, 'origins.json'));
 }
 
-async function run(program: string, args: string[], environment: Record<string, string>): Promise<{ code: number; stdout: string; stderr: string }> {
+/** Runs a program to its end, with these additions to the environment. */
+export async function run(program: string, args: string[], environment: Record<string, string>): Promise<{ code: number; stdout: string; stderr: string }> {
   const child = spawn(program, args, { env: { ...testConfig().environment, ...environment }, stdio: ['ignore', 'pipe', 'pipe'] });
   const read = async (stream: AsyncIterable<Buffer>) => {
     const chunks: Buffer[] = [];
