@@ -6,7 +6,8 @@ import { CliFailure, messageOf } from '../failure';
 import { readSettingsFile } from '../home';
 import { readLiveStatus, startTicksOf, type PlatformStatus } from '../supervisor/status-file';
 
-const stopTimeoutMs = 60_000;
+/** More than the supervisor gives all its processes together. */
+const stopTimeoutMs = 90_000;
 const atOnce = 4;
 
 /** Puts running rooms to sleep (unless `now`), then ends the supervisor and with it every process of the platform. Data stays. Does nothing when it is down. */

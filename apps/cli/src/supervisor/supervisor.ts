@@ -19,6 +19,11 @@ const lookMs = 500;
 const roundsPerLogCheck = 60;
 const stopMs = 15_000;
 const databaseStopMs = 30_000;
+/**
+ * One after the other: the api lets calls finish, and they need the host agent; and the host agent's lease is renewed through the api for as long as that takes, so
+ * that most of it is left for the next start, which adopts the rooms before it is over.
+ */
+const stopOrder: readonly ServiceName[] = ['worker', 'api', 'host', 'postgres'];
 
 class ServiceFailed extends Error {
   constructor(
@@ -133,9 +138,7 @@ export class Supervisor {
   async #stopAll(phase: PlatformStatus['phase']): Promise<void> {
     this.#phase = phase;
     this.#halt.abort(new Error('stopping'));
-    const [postgres, ...rest] = [...this.#services.values()];
-    await Promise.all(rest.map((service) => service.stop(stopMs)));
-    await postgres?.stop(databaseStopMs);
+    for (const name of stopOrder) await this.#service(name).stop(name === 'postgres' ? databaseStopMs : stopMs);
     await this.#report();
   }
 
