@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { assert, type Clock, limits, newId, type Random, systemRandom } from '@alcove/base';
 import { CreateRoom, type EnvVars, isProblem, ListRooms, Problem, type Principal, type ProblemCode, type ResumedFrom, type Room, type RoomEvent, type RoomPage, type User, type WakeAnswer } from '@alcove/contracts';
 import type { SqlTx } from '@alcove/db';
@@ -61,17 +62,21 @@ export class RoomsService<Scope = SqlTx> {
 
   /**
    * Makes a room and starts it; resolves at once, in state `provisioning`, or with `wait` when it runs. Problems: `template.not_found`, `room.limit`,
-   * `user.gone`, `request.invalid` (a size that the template has not), `host.capacity`, `host.unavailable`; with `wait` those of wake.
+   * `user.gone`, `request.invalid` (a size that the template has not), `host.capacity`, `host.unavailable`; with `wait` those of wake. The room of an
+   * `idempotencyKey` is named by it for a day: a repeat finds the room also when the process died before it could keep its answer.
    */
-  async create(principal: Principal, input: z.input<typeof CreateRoom>, options: { wait?: boolean; signal?: AbortSignal } = {}): Promise<Room> {
+  async create(principal: Principal, input: z.input<typeof CreateRoom>, options: { wait?: boolean; signal?: AbortSignal; idempotencyKey?: string } = {}): Promise<Room> {
     requireScope(principal, 'rooms:write');
     const tenantId = tenantOf(principal);
-    const { fleet, secrets, owners, mover, clock, waiter } = this.#parts;
+    const { fleet, secrets, owners, mover, clock, waiter, store } = this.#parts;
+    const named = options.idempotencyKey === undefined ? null : idOfRepeats(principal, options.idempotencyKey);
+    const before = named && (await store.find(tenantId, named));
+    if (before && before.room.createdAt > clock.now() - limits.http.idempotencyTtlMs) return toRoom(before.room);
     const { userId, template: name = this.#parts.defaultTemplate, size: asked = {}, metadata = {}, env = {} } = input;
     const template = await fleet.template(name);
     checkSize(asked, template.size);
     checkEnv(env);
-    const id = newId('room', this.#parts.random ?? systemRandom);
+    const id = before || !named ? newId('room', this.#parts.random ?? systemRandom) : named;
     const envNames = Object.keys(env).sort();
     const envSealed = envNames.length === 0 ? null : await secrets.sealEnv(tenantId, userId, id, env);
     const absent = absentRoom({ id, tenantId, userId, template: name, templateId: template.id, size: template.size, metadata, envNames, envSealed }, clock.now());
@@ -241,6 +246,11 @@ export class RoomsService<Scope = SqlTx> {
     if (!room) throw new Problem('room.not_found');
     return toRoom(room);
   }
+}
+
+/** The same for every repeat of a request, and no other's: keys of one API key only meet each other. */
+function idOfRepeats({ tenantId, keyId }: Principal, idempotencyKey: string): string {
+  return `room_${createHash('sha256').update(JSON.stringify([tenantId, keyId, idempotencyKey])).digest('hex').slice(0, 20)}`;
 }
 
 /** A room has its template's size, because the template's memory was captured with it: processors, RAM and a mounted disk. A recipe names another one. */

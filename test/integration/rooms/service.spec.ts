@@ -43,6 +43,16 @@ describe('RoomsService', () => {
     expect(events.map((event) => event.to)).toEqual(['hibernating', 'hibernated', 'hibernated']);
   });
 
+  it('makes one room of a request that is repeated after its answer was lost', async () => {
+    const ask = (idempotencyKey: string) => one.rooms.service.create(me, { userId: 'ada' }, { idempotencyKey });
+    const [first, other] = [await ask('order-1'), await ask('order-2')];
+    expect((await two.rooms.service.create(me, { userId: 'ada' }, { idempotencyKey: 'order-1' })).id).toBe(first.id);
+    expect(other.id).not.toBe(first.id);
+    expect((await one.rooms.service.list(me, {})).rooms).toHaveLength(2);
+    const stranger = { ...me, keyId: 'another' };
+    expect((await one.rooms.service.create(stranger, { userId: 'bob' }, { idempotencyKey: 'order-1' })).id).not.toBe(first.id);
+  });
+
   it('wakes a room whose VM died, from its disk', async () => {
     const room = await running();
     const route = await one.rooms.service.route(me, room.id, { wake: true });

@@ -8,8 +8,9 @@ export class RoomsController {
   constructor(private readonly rooms: RoomsService) {}
 
   @Route('createRoom')
-  create(@Asked() { principal, body }: Call<'createRoom'>): Promise<Room> {
-    return this.rooms.create(principal, body);
+  create(@Asked() { principal, body, request }: Call<'createRoom'>): Promise<Room> {
+    const key = request.headers['idempotency-key'];
+    return this.rooms.create(principal, body, typeof key === 'string' ? { idempotencyKey: key } : {});
   }
 
   @Route('listRooms')
