@@ -2,6 +2,8 @@ import { limits, type Clock } from '@alcove/base';
 import { Problem } from '@alcove/contracts';
 import type { FastifyReply } from 'fastify';
 
+const partingMs = 500;
+
 /**
  * The calls that are under way. Each has a signal that is aborted when its caller goes away; at a shutdown those that would never end by themselves are ended
  * at once, and the rest have limits.http.closeMs to finish.
@@ -45,11 +47,17 @@ export class OpenCalls {
     this.#closing = true;
     this.#abort((call) => call.follows);
     if (this.#calls.size === 0) return;
-    const stop = new AbortController();
     const drained = new Promise<void>((resolve) => (this.#drained = resolve));
-    await Promise.race([drained, this.clock.sleep(limits.http.closeMs, stop.signal).catch(() => undefined)]);
-    stop.abort();
+    await this.#atMost(limits.http.closeMs, drained);
     this.#abort(() => true);
+    // Time for the answers that say why.
+    await this.#atMost(partingMs, drained);
+  }
+
+  async #atMost(ms: number, drained: Promise<void>): Promise<void> {
+    const stop = new AbortController();
+    await Promise.race([drained, this.clock.sleep(ms, stop.signal).catch(() => undefined)]);
+    stop.abort();
   }
 
   #abort(which: (call: { follows: boolean }) => boolean): void {
