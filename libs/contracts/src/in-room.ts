@@ -54,6 +54,9 @@ export type FileList = z.infer<typeof FileList>;
 export const LogsQuery = z.strictObject({ follow: z.stringbool().default(false), tailBytes: z.coerce.number().int().min(0).max(limits.logs.tailBytesMax).default(limits.logs.tailBytesDefault) });
 export type LogsQuery = z.infer<typeof LogsQuery>;
 
+/** AgentCore names the session of every invocation; an invocation that names none belongs to the room's own, named like the room. */
+export const sessionHeader = 'x-amzn-bedrock-agentcore-runtime-session-id';
+
 /**
  * Which headers of an invocation pass between the caller and the agent; everything else stays outside. The prefix is AWS Bedrock AgentCore's: session id, user id,
  * custom headers.

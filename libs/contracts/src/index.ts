@@ -5,7 +5,7 @@ export {
 } from './host-api';
 export {
   ExecEvent, ExecRequest, FileEntry, FileList, FileListQuery, FileMakeFolder, FileMove, FilePath, FileReadQuery, FileRemoveQuery, FileWriteQuery, LogsQuery,
-  invocationHeaders,
+  invocationHeaders, sessionHeader,
 } from './in-room';
 export { jobPayloads, type JobName, type JobPayload } from './jobs';
 export { isProblem, Problem, type ProblemBody, type ProblemOptions } from './problem';

@@ -108,6 +108,8 @@ export class HttpsHostClient extends HostClient {
       outgoing.on('error', (cause) => {
         call.signal?.removeEventListener('abort', onAbort);
         if (call.signal?.aborted) return reject(abortProblem(call.signal));
+        // What was wrong with the caller's body is not the connection's fault.
+        if (isProblem(cause)) return reject(cause);
         reject(new Problem(state.connected ? broken : 'host.unavailable', { cause }));
       });
       write(outgoing, call.body);

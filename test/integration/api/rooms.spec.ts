@@ -196,6 +196,8 @@ describe('a call into a room', () => {
     expect(Object.fromEntries(answer.headers)).toMatchObject({ 'content-type': 'text/event-stream', 'alcove-room-state': 'running', 'alcove-resumed-from': 'new', 'alcove-woken-ms': '0', 'x-content-type-options': 'nosniff' });
     expect(answer.headers.get('x-internal')).toBeNull();
     expect(await answer.text()).toBe('data: {"prompt":"hi"} s1\n\n');
+    const plain = await call('POST', `/v1/rooms/${id}/invocations`, { body: '{"prompt":"hi"}', headers: { 'content-type': 'application/json' } });
+    expect(await plain.text()).toBe(`data: {"prompt":"hi"} ${id}\n\n`);
   });
 
   it('wakes a room that sleeps, and says so; unless it was told not to', async () => {

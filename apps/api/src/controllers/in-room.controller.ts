@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import { Controller, Inject } from '@nestjs/common';
 import type { Clock } from '@alcove/base';
-import { invocationHeaders } from '@alcove/contracts';
+import { invocationHeaders, sessionHeader } from '@alcove/contracts';
 import { OpenCalls } from '../door/open-calls';
 import { Asked, Route, type Call } from '../door/route';
 import { passOn, pathWith, pick, tellRoute } from '../streams/answers';
@@ -21,7 +21,7 @@ export class InRoomController {
 
   @Route('invoke')
   async invoke(@Asked() { principal, params, body, signal, request, reply }: Call<'invoke'>): Promise<Readable> {
-    const headers = { 'content-type': 'application/json', ...pick(request.headers, invocationHeaders.toAgent) };
+    const headers = { 'content-type': 'application/json', [sessionHeader]: params.roomId, ...pick(request.headers, invocationHeaders.toAgent) };
     const answer = await this.roomCalls.open({ principal, roomId: params.roomId, wake: true, signal, method: 'POST', path: 'invocations', headers, body: body ?? Buffer.alloc(0) });
     return passOn(reply, answer, invocationHeaders.fromAgent);
   }
