@@ -57,9 +57,34 @@ describe('idempotence and fencing by incarnation', () => {
     expect(await codeOf(machine.runner(room).ensureRunning(1, runningOrder()))).toBe('incarnation.stale');
   });
 
-  it('refuses a late start of what was ended before it began', async () => {
+  it('refuses a late start of what was ended before it began, also after a restart', async () => {
     const { machine } = await machineOf();
     expect(await machine.runner(room).ensureGone(2, goneOrder)).toMatchObject({ wasRunning: false });
+    expect(await codeOf(machine.runner(room).ensureRunning(1, runningOrder()))).toBe('incarnation.stale');
+    expect(await codeOf(machine.runner(room).ensureRunning(2, runningOrder()))).toBe('incarnation.stale');
+    await machine.crash();
+    await machine.start();
+    expect(await codeOf(machine.runner(room).ensureRunning(2, runningOrder()))).toBe('incarnation.stale');
+    expect(machine.world.vmsOf(room)).toEqual([]);
+  });
+
+  it('refuses a late start of what had failed to start once it was ended', async () => {
+    const { machine } = await machineOf();
+    machine.driver.script({ verb: 'restore', kind: 'disk_full' });
+    expect(await codeOf(machine.runner(room).ensureRunning(1, runningOrder()))).toBe('host.disk_full');
+    const gone = await machine.runner(room).ensureGone(1, goneOrder);
+    expect(await codeOf(machine.runner(room).ensureRunning(1, runningOrder()))).toBe('incarnation.stale');
+    expect(await machine.runner(room).ensureGone(1, goneOrder)).toEqual(gone);
+    expect((await machine.runner(room).ensureRunning(2, runningOrder())).resumedFrom).toBe('new');
+  });
+
+  it('refuses a late start of what was ended while it started', async () => {
+    const { machine } = await machineOf();
+    machine.driver.script({ verb: 'restore', kind: 'hang' });
+    const start = codeOf(machine.runner(room).ensureRunning(1, runningOrder()));
+    await settle();
+    await machine.runner(room).ensureGone(1, goneOrder);
+    expect(await start).toBe('incarnation.stale');
     expect(await codeOf(machine.runner(room).ensureRunning(1, runningOrder()))).toBe('incarnation.stale');
   });
 

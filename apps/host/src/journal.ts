@@ -18,6 +18,8 @@ export interface RoomRecord {
   level: ResumedFrom;
   /** The guest has run and may have been talked to: this incarnation is never started again. */
   ran: boolean;
+  /** Its end was ordered: it is never started again even if it never ran, because a newer one may run elsewhere. Absent (false) in journals of earlier versions. */
+  final?: boolean;
   /** The highest generation of an image that this host knows of. */
   generation: number;
   reason: string;

@@ -165,7 +165,7 @@ export class RoomRunner {
         this.#giveKeys(keys);
         return before.running;
       }
-      if (before.ran) throw new Problem('incarnation.stale', { detail: `this incarnation is over: ${before.reason}` });
+      if (before.ran || before.final) throw new Problem('incarnation.stale', { detail: `this incarnation is over: ${before.reason}` });
     }
     const leave = this.world.admit(this.roomId);
     try {
@@ -277,8 +277,11 @@ export class RoomRunner {
     let wasRunning = false;
     if (before && this.live) wasRunning = await this.#stopVm(order.reason);
     if (before?.incarnation !== incarnation) {
-      const tombstone = { ...blankRecord(this.roomId, incarnation), sequence: this.world.nextSequence(), reason: order.reason, operationId: order.operationId, generation: before?.generation ?? 0 };
+      const tombstone = { ...blankRecord(this.roomId, incarnation), final: true, sequence: this.world.nextSequence(), reason: order.reason, operationId: order.operationId, generation: before?.generation ?? 0 };
       await this.world.journal.note(tombstone, true);
+    } else if (!before.final) {
+      // A start of it that comes late must find it over, also after a crash of this machine.
+      await this.#note({ final: true }, true);
     }
     if (order.discard) {
       await this.world.driver.discard(this.roomId);
