@@ -16,7 +16,7 @@ import { choose, type Suite, type TestFlags } from './suites';
 
 /** Runs the suites that the flags choose, one after the other, and ends with `N passed, N failed, N skipped`. Exit code 1 when anything failed. */
 export async function runTests(context: Context, flags: TestFlags & { yes: boolean }): Promise<number> {
-  const { chosen, leftOut } = choose(flags);
+  const { chosen, leftOut, reduced } = choose(flags);
   const testContext = makeContext(homeForTests(context.config));
   if (chosen.some((suite) => suite.needsTemplate)) {
     context.progress.title('Set-up');
@@ -36,7 +36,11 @@ export async function runTests(context: Context, flags: TestFlags & { yes: boole
   } finally {
     await rm(reports, { recursive: true, force: true });
   }
-  context.print(['', ...rows, ...leftOut.map(({ suite, flag }) => `  – ${suite.name.padEnd(16)} left out; it runs ${flag}`), ''].join('\n'));
+  const less = [
+    ...leftOut.map(({ suite, flag }) => `  – ${suite.name.padEnd(16)} left out; it runs ${flag}`),
+    ...reduced.map(({ suite, full }) => `  – ${suite.name.padEnd(16)} shortened; with --all ${full}`),
+  ];
+  context.print(['', ...rows, ...less, ''].join('\n'));
   context.print(sentence(total));
   return total.failed > 0 ? exitCodes.failed : exitCodes.ok;
 }

@@ -15,3 +15,10 @@ it('names every suite that it leaves out', () => {
   expect(chosen.length + leftOut.length).toBe(suites.length);
   for (const { flag } of leftOut) expect(flag).not.toBe('');
 });
+
+it('names every suite that runs in a short form, and none with --all or when it does not run at all', () => {
+  const reduced = (flags: { fast?: boolean; all?: boolean }): string[] => choose({ fast: false, all: false, kvm: false, ...flags }).reduced.map(({ suite }) => suite.name);
+  expect(reduced({})).toEqual(['rooms']);
+  expect(reduced({ all: true })).toEqual([]);
+  expect(reduced({ fast: true })).toEqual([]);
+});

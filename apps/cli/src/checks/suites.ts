@@ -6,6 +6,8 @@ export interface Suite {
   when: 'always' | 'slow' | 'all' | 'kvm';
   /** jest's project of that name (`--selectProjects`), or a program of the checkout. */
   run: { jest: string; pattern?: string; serial?: true } | { program: string[] };
+  /** What it does less of without --all. */
+  reduced?: string;
   /** Needs the set-up machine: guest artefacts and a template. */
   needsTemplate?: true;
   /** Needs Debian's Redis, which is started for it: TEST_REDIS_PORT says where. */
@@ -23,6 +25,7 @@ export const suites: Suite[] = [
     about: 'the platform end to end, under attack, with processes killed in every move, with real VMs',
     when: 'slow',
     run: { jest: 'rooms', serial: true, pattern: 'test/(e2e/(?!upgrade)|security/|chaos/killed)' },
+    reduced: '100 sleeps of one room in place of 25, files of 1 GiB in place of 64 MiB',
     needsTemplate: true,
   },
   { name: 'hosts and upgrades', about: 'a host cut off from the network, a program upgraded, with real VMs', when: 'all', run: { jest: 'rooms', serial: true, pattern: 'test/(e2e/upgrade|chaos/two-hosts)' }, needsTemplate: true },
@@ -36,16 +39,18 @@ export interface TestFlags {
   kvm: boolean;
 }
 
-/** Splits the suites into what runs and what is left out; each of the latter with the flag that would run it. */
-export function choose(flags: TestFlags): { chosen: Suite[]; leftOut: { suite: Suite; flag: string }[] } {
+/** Splits the suites into what runs and what is left out, each of the latter with the flag that would run it; `reduced` are those that run in a short form. */
+export function choose(flags: TestFlags): { chosen: Suite[]; leftOut: { suite: Suite; flag: string }[]; reduced: { suite: Suite; full: string }[] } {
   const wanted = (suite: Suite): boolean => {
     if (suite.when === 'always') return true;
     if (suite.when === 'slow') return !flags.fast;
     return suite.when === 'kvm' ? flags.kvm : flags.all;
   };
   const flagOf = { always: '', slow: 'without --fast', all: 'with --all', kvm: 'with --kvm' };
+  const chosen = suites.filter(wanted);
   return {
-    chosen: suites.filter(wanted),
+    chosen,
     leftOut: suites.filter((suite) => !wanted(suite)).map((suite) => ({ suite, flag: flagOf[suite.when] })),
+    reduced: flags.all ? [] : chosen.flatMap((suite) => (suite.reduced === undefined ? [] : [{ suite, full: suite.reduced }])),
   };
 }
