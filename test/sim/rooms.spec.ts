@@ -1,4 +1,8 @@
-import { simPrincipal, SimWorld } from './sim-world';
+import { newId, silentLog } from '@alcove/base';
+import type { IncarnationState } from '@alcove/contracts';
+import { RoomsLedger } from '@alcove/rooms';
+import { contractHost } from '@alcove/testing';
+import { simPrincipal, simTenant, SimWorld } from './sim-world';
 
 async function settled<T>(world: SimWorld, work: Promise<T>, ms = 30_000): Promise<T> {
   let done = false;
@@ -27,5 +31,28 @@ describe('a calm platform', () => {
     ]);
     await expect(settled(world, service.get(simPrincipal, room.id))).rejects.toMatchObject({ code: 'room.gone' });
     expect(world.machines.flatMap((machine) => machine.vms.all())).toEqual([]);
+  });
+});
+
+describe('the ledger', () => {
+  it('believes a host about the incarnations that it was given only', async () => {
+    const world = new SimWorld({ seed: 2, groups: [2] });
+    await world.start();
+    const { service, mover } = world.api.rooms;
+    const room = await settled(world, service.create(simPrincipal, { userId: 'ada' }, { wait: true }));
+    const stored = async () => (await world.store.find(simTenant, room.id))?.room;
+    const own = (await stored())?.hostId ?? '';
+    const other = world.machines.find(({ id }) => id !== own)?.id ?? '';
+    const ledger = new RoomsLedger({ store: world.store, mover, clock: world.api.node, log: silentLog });
+    const image = { id: newId('img'), roomId: room.id, incarnation: 1, generation: room.generation, templateId: 't', compatibility: 'c', diskState: 'd', bytes: 5, pages: 1, sha256: 'f'.repeat(64) };
+    const word: IncarnationState = { roomId: room.id, incarnation: 1, phase: 'gone', sequence: 1_000, reason: 'vmm_exited' };
+    const before = await stored();
+    for (const state of [word, { ...word, phase: 'sealed' as const, image }, { ...word, phase: 'running' as const }]) await settled(world, ledger.report(contractHost(other), [state]));
+    expect(await stored()).toEqual(before);
+    expect((await world.store.locate(room.id))?.newest).toMatchObject({ hostId: own, closedAt: null });
+    await settled(world, ledger.report(contractHost(own), [word]));
+    expect(await stored()).toMatchObject({ state: 'failed', failure: { code: 'vmm_exited' } });
+    await settled(world, ledger.report(contractHost(other), [{ ...word, phase: 'sealed', image }]));
+    expect(await stored()).toMatchObject({ image: null });
   });
 });

@@ -13,7 +13,7 @@ export interface LedgerParts<Scope> {
   readonly log: Log;
 }
 
-/** Turns what hosts say in their beats into events of rooms. */
+/** Turns what hosts say in their beats into events of rooms. A host is believed about the incarnations that it was given, and about no other's. */
 export class RoomsLedger<Scope> implements IncarnationLedger {
   constructor(private readonly parts: LedgerParts<Scope>) {}
 
@@ -49,6 +49,13 @@ export class RoomsLedger<Scope> implements IncarnationLedger {
   async #take(host: HostRecord, state: IncarnationState): Promise<void> {
     const found = await this.parts.store.locate(state.roomId);
     if (!found || found.room.incarnation < state.incarnation) return;
+    const told = found.newest?.incarnation === state.incarnation ? found.newest : found.open.find(({ incarnation }) => incarnation === state.incarnation);
+    // Closed long ago: no news.
+    if (!told) return;
+    if (told.hostId !== host.id) {
+      this.parts.log.warn({ hostId: host.id, ownHostId: told.hostId, roomId: state.roomId, incarnation: state.incarnation, phase: state.phase }, "a host spoke of an incarnation that is another host's");
+      return;
+    }
     const sequence = state.reason === 'absent' ? null : state.sequence;
     const event = eventOf(host, found, state);
     if (event) {

@@ -3,7 +3,7 @@ import { Problem, type RoomEvent } from '@alcove/contracts';
 import type { MemoryScope } from '@alcove/jobs';
 import { mayLive } from './lifecycle/lifecycle';
 import type { RoomRecord } from './room';
-import { RoomsStore, type IncarnationRecord, type IncarnationReport, type RoomKey, type RoomLimit, type RoomQuery, type RoomSave, type RoomWithIncarnations } from './rooms.store';
+import { RoomsStore, type IncarnationRecord, type IncarnationReport, type LocatedRoom, type RoomKey, type RoomLimit, type RoomQuery, type RoomSave, type RoomWithIncarnations } from './rooms.store';
 
 interface Held {
   room: RoomRecord;
@@ -64,9 +64,9 @@ export class MemoryRoomsStore extends RoomsStore<MemoryScope | undefined> {
     return saved;
   }
 
-  override async locate(roomId: string): Promise<RoomWithIncarnations | null> {
+  override async locate(roomId: string): Promise<LocatedRoom | null> {
     const held = this.#rooms.get(roomId);
-    return held ? { room: held.room, open: openOf(held) } : null;
+    return held ? { room: held.room, open: openOf(held), newest: held.incarnations.get(held.room.incarnation) ?? null } : null;
   }
 
   override async report(key: RoomKey, report: IncarnationReport, now: number): Promise<void> {

@@ -3,7 +3,7 @@ import { type Db, type SqlTx, type SystemReason } from '@alcove/db';
 import type { RoomRecord } from './room';
 import { fromIncarnationRow, fromRoomRow, type IncarnationRow, type RoomRow, toRoomRow } from './room-row';
 import { noticeOf } from './room-watchers';
-import { RoomsStore, type IncarnationRecord, type IncarnationReport, type RoomKey, type RoomLimit, type RoomQuery, type RoomSave, type RoomWithIncarnations } from './rooms.store';
+import { RoomsStore, type IncarnationRecord, type IncarnationReport, type LocatedRoom, type RoomKey, type RoomLimit, type RoomQuery, type RoomSave, type RoomWithIncarnations } from './rooms.store';
 
 /** On which `NOTIFY` channel a save is told; heard after the commit only. */
 export const roomChannel = 'alcove_room';
@@ -29,8 +29,13 @@ export class PostgresRoomsStore extends RoomsStore<SqlTx> {
     return this.#db.withTenantSql(tenantId, (tx) => readJoined(tx, roomId, tenantId));
   }
 
-  override locate(roomId: string): Promise<RoomWithIncarnations | null> {
-    return this.#db.asSystemSql('host-report', (tx) => readJoined(tx, roomId, null));
+  override locate(roomId: string): Promise<LocatedRoom | null> {
+    return this.#db.asSystemSql('host-report', async (tx) => {
+      const found = await readJoined(tx, roomId, null);
+      if (!found) return null;
+      const newest = found.open.find(({ incarnation }) => incarnation === found.room.incarnation);
+      return { ...found, newest: newest ?? (await readIncarnation(tx, roomId, found.room.incarnation)) };
+    });
   }
 
   override async list(tenantId: string, query: RoomQuery): Promise<RoomRecord[]> {
@@ -129,6 +134,12 @@ async function readJoined(tx: SqlTx, roomId: string, tenantId: string | null): P
     from room r where r.id = ${roomId} and (${tenantId}::uuid is null or r.tenant_id = ${tenantId}::uuid)`;
   const row = rows[0];
   return row ? { room: fromRoomRow(row.room), open: row.open.map(fromIncarnationRow) } : null;
+}
+
+async function readIncarnation(tx: SqlTx, roomId: string, incarnation: number): Promise<IncarnationRecord | null> {
+  const rows = await tx.$queryRaw<{ incarnation: IncarnationRow }[]>`
+    select to_jsonb(i) as incarnation from incarnation i where i.room_id = ${roomId} and i.incarnation = ${incarnation}`;
+  return rows[0] ? fromIncarnationRow(rows[0].incarnation) : null;
 }
 
 /**

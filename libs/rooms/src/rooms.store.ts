@@ -52,6 +52,12 @@ export interface RoomWithIncarnations {
   readonly open: readonly IncarnationRecord[];
 }
 
+/** What a host's word on a room is held against. */
+export interface LocatedRoom extends RoomWithIncarnations {
+  /** The row of the room's newest incarnation, open or closed; null before the first. */
+  readonly newest: IncarnationRecord | null;
+}
+
 /** A room of any tenant, for the reconcilers. */
 export interface RoomKey {
   readonly tenantId: string;
@@ -76,8 +82,8 @@ export abstract class RoomsStore<Scope = SqlTx> {
   abstract create(save: RoomSave, admit: (scope: Scope) => Promise<RoomLimit>, also: (scope: Scope) => Promise<unknown>): Promise<void>;
   /** False, and nothing written, when the stored generation is not the one before `next`. `also` may run more than once. */
   abstract save(save: RoomSave, also: (scope: Scope) => Promise<unknown>): Promise<boolean>;
-  /** A room of any tenant, with its open incarnations; null when there is none. For what a host says of it. */
-  abstract locate(roomId: string): Promise<RoomWithIncarnations | null>;
+  /** A room of any tenant, with its open incarnations and its newest one; null when there is no such room. For what a host says of it. */
+  abstract locate(roomId: string): Promise<LocatedRoom | null>;
   /** Takes a host's word on one incarnation, without touching the room. Older sequences are ignored; `gone` closes it. */
   abstract report(key: RoomKey, report: IncarnationReport, now: number): Promise<void>;
   /** Events of one room with a number above `after`, in order. */

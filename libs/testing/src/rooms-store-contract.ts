@@ -76,7 +76,10 @@ export function describeRoomsStore<Scope>(name: string, open: () => Promise<Room
       expect((await rig.store.find(tenantId, made.id))?.room).toEqual(asleep);
       const failed = await step(await step(asleep, wake), gone({ ...asleep, incarnation: 2 }), [report(2, 'gone', null)]);
       expect((await rig.store.find(tenantId, made.id))?.room).toEqual(failed);
-      expect((await rig.store.locate(made.id))?.room).toEqual(failed);
+      const located = await rig.store.locate(made.id);
+      expect(located?.room).toEqual(failed);
+      expect(located?.open.map(({ incarnation }) => incarnation)).toEqual([1]);
+      expect(located?.newest).toMatchObject({ incarnation: 2, hostId: 'host-a', closedAt: expect.any(Number) });
     });
 
     it('refuses a save whose row has changed, and keeps nothing of it', async () => {
