@@ -117,7 +117,8 @@ export class Chaos {
           return;
         } catch (error) {
           if (attempt > 1 || !isProblem(error)) throw error;
-          await rooms.service.reportLost(route, 'guest.closed');
+          const lost = await rooms.service.reportLost(route, 'guest.closed');
+          if (!lost && error.code !== 'incarnation.stale') throw error;
         }
       }
     });

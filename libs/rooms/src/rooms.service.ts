@@ -5,7 +5,7 @@ import type { SqlTx } from '@alcove/db';
 import { type FleetService, type HostAddress, type HostClient } from '@alcove/fleet';
 import { actorOf, requireScope, tenantOf } from '@alcove/identity';
 import type { z } from 'zod';
-import { askedReason } from './lifecycle/change';
+import { askedReason, freshImageOf } from './lifecycle/change';
 import type { LifecycleEvent } from './lifecycle/lifecycle';
 import type { KeysAhead } from './keys-ahead';
 import type { RoomOwners } from './ports';
@@ -155,21 +155,23 @@ export class RoomsService<Scope = SqlTx> {
 
   /**
    * A call found the room not to be where its route said. The host is asked: an incarnation that it does not run is gone, and the next route() starts another.
-   * Resolves without a change when it runs after all, or when the host cannot be asked: then its lease decides.
+   * Resolves with true when what ran in that incarnation is lost. False when it runs after all, when it sleeps or is on the move (its memory is kept, and the
+   * call in it), and when the host cannot be asked: then its lease decides.
    */
-  async reportLost(route: RoomRoute, code: ProblemCode): Promise<void> {
+  async reportLost(route: RoomRoute, code: ProblemCode): Promise<boolean> {
     const { mover, store } = this.#parts;
     const { roomId, tenantId, incarnation } = route;
-    // A room on the move is its saga's.
-    const found = await store.find(tenantId, roomId);
-    if (found?.room.state !== 'running' || found.room.incarnation !== incarnation) return;
+    const room = (await store.find(tenantId, roomId))?.room;
+    if (room?.state !== 'running' || room.incarnation !== incarnation) return isLost(room, incarnation);
     try {
-      if (await this.#livesOn(route, code)) return;
+      if (await this.#livesOn(route, code)) return false;
     } catch (error) {
       if (!isProblem(error)) throw error;
-      return;
+      return false;
     }
-    await mover.apply({ tenantId, roomId }, { kind: 'gone', incarnation, reason: code === 'guest.closed' ? 'vmm_exited' : code }, { actor: 'system' });
+    // Of this stay in `running` only: a host that has sealed the room meanwhile does not run it either.
+    const applied = await mover.apply({ tenantId, roomId }, { kind: 'gone', incarnation, move: room.move, reason: code === 'guest.closed' ? 'vmm_exited' : code }, { actor: 'system' });
+    return isLost(applied.room ?? undefined, incarnation);
   }
 
   /** The room's events with numbers above `after` (all of them without it), in order. A destroyed room's can still be read. */
@@ -246,6 +248,13 @@ export class RoomsService<Scope = SqlTx> {
     if (!room) throw new Problem('room.not_found');
     return toRoom(room);
   }
+}
+
+/** What ran in the incarnation is lost: the room failed since or is removed, or another one runs that did not begin with the memory of the one before. */
+function isLost(room: RoomRecord | undefined, incarnation: number): boolean {
+  if (!room || room.state === 'destroying' || room.state === 'destroyed') return true;
+  if (room.incarnation === incarnation) return room.state === 'failed';
+  return room.state === 'resuming' ? freshImageOf(room) === null : room.resumedFrom !== 'memory';
 }
 
 /** The same for every repeat of a request, and no other's: keys of one API key only meet each other. */

@@ -224,14 +224,57 @@ describe('a call into a room', () => {
     expect(((await (await call('GET', `/v1/rooms/${id}`)).json()) as Room).incarnation).toBe(2);
   });
 
-  it('is given up when it is lost twice', async () => {
+  it('is made once only when the room lives and its agent does not answer', async () => {
     const id = await runningRoom();
-    host.on('POST invocations', () => {
-      throw new Problem('agent.unreachable', { detail: 'nothing answers on port 8080 in the room' });
+    let calls = 0;
+    for (const problem of [new Problem('agent.unreachable', { detail: 'nothing answers on port 8080 in the room' }), new Problem('guest.closed')]) {
+      calls = 0;
+      host.on('POST invocations', () => {
+        calls += 1;
+        throw problem;
+      });
+      const answer = await call('POST', `/v1/rooms/${id}/invocations`, { json: {} });
+      expect([answer.status, calls]).toEqual([502, 1]);
+      expect(await answer.json()).toMatchObject({ code: problem.code, ...(problem.code === 'agent.unreachable' && { detail: problem.detail }) });
+    }
+    expect(((await (await call('GET', `/v1/rooms/${id}`)).json()) as Room).incarnation).toBe(1);
+  });
+
+  it('is made again when the VM died under it', async () => {
+    const id = await runningRoom();
+    let calls = 0;
+    host.on('POST invocations', (_asked, reply) => {
+      calls += 1;
+      if (calls > 1) return reply.header('alcove-source', 'agent').send({ calls });
+      host.kill(id);
+      throw new Problem('guest.closed');
     });
     const answer = await call('POST', `/v1/rooms/${id}/invocations`, { json: {} });
-    expect(answer.status).toBe(502);
-    expect(await answer.json()).toMatchObject({ code: 'agent.unreachable', detail: 'nothing answers on port 8080 in the room' });
+    expect([answer.status, await answer.json()]).toEqual([200, { calls: 2 }]);
+  });
+
+  it('ends when the room is put to sleep under it, and neither wakes the room nor runs again', async () => {
+    const id = await runningRoom();
+    let calls = 0;
+    let cut: () => void = () => undefined;
+    const pause = new Promise<void>((resolve) => (cut = resolve));
+    host.on('POST invocations', async () => {
+      calls += 1;
+      await pause;
+      throw new Problem('guest.closed', { detail: 'the room goes to sleep' });
+    });
+    const asking = call('POST', `/v1/rooms/${id}/invocations`, { json: {} });
+    await until('the call is in the room', () => calls === 1);
+    const release = host.hold('sealed');
+    const hibernating = call('POST', `/v1/rooms/${id}/hibernate`);
+    await until('it falls asleep', async () => (await stateOf(id)) === 'hibernating');
+    cut();
+    const ended = await asking;
+    expect([ended.status, await codeOf(ended)]).toEqual([502, 'guest.closed']);
+    release();
+    expect((await hibernating).status).toBe(200);
+    expect(Room.parse(await (await call('GET', `/v1/rooms/${id}`)).json())).toMatchObject({ state: 'hibernated', wanted: 'asleep', incarnation: 1 });
+    expect(calls).toBe(1);
   });
 
   it('breaks off, and does not end well, when the answer does', async () => {

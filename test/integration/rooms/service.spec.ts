@@ -1,3 +1,4 @@
+import { newId } from '@alcove/base';
 import { Problem, type Principal } from '@alcove/contracts';
 import { until } from '../db/database';
 import { hostBeat, startPlatform, type Platform, type Process } from './platform';
@@ -57,14 +58,43 @@ describe('RoomsService', () => {
     const room = await running();
     const route = await one.rooms.service.route(me, room.id, { wake: true });
     expect(route).toMatchObject({ roomId: room.id, incarnation: 1, wokenMs: 0, host: { id: 'host-a' } });
-    await one.rooms.service.reportLost(route, 'guest.closed');
+    expect(await one.rooms.service.reportLost(route, 'guest.closed')).toBe(false);
     expect((await one.rooms.service.get(me, room.id)).state).toBe('running');
     platform.host.running.delete(`${room.id}/1`);
-    await one.rooms.service.reportLost(route, 'guest.closed');
+    expect(await one.rooms.service.reportLost(route, 'guest.closed')).toBe(true);
     expect(await one.rooms.service.get(me, room.id)).toMatchObject({ state: 'failed', failure: { code: 'vmm_exited' } });
     await expect(one.rooms.service.route(me, room.id, { wake: false })).rejects.toMatchObject({ code: 'room.not_running' });
     const again = await one.rooms.service.route(me, room.id, { wake: true });
     expect(again).toMatchObject({ incarnation: 2, resumedFrom: 'disk' });
+    expect(await one.rooms.service.reportLost(route, 'guest.closed')).toBe(true);
+  });
+
+  it('counts nothing as lost that sleeps, or woke with its memory', async () => {
+    const room = await running();
+    const route = await one.rooms.service.route(me, room.id, { wake: true });
+    await one.rooms.service.hibernate(me, room.id);
+    expect(await one.rooms.service.reportLost(route, 'guest.closed')).toBe(false);
+    await one.rooms.service.wake(me, room.id);
+    expect(await one.rooms.service.reportLost(route, 'guest.closed')).toBe(false);
+    expect(await one.rooms.service.get(me, room.id)).toMatchObject({ state: 'running', incarnation: 2 });
+  });
+
+  it("takes no host's word on an incarnation that another was given", async () => {
+    const room = await running();
+    const image = { id: newId('img'), roomId: room.id, incarnation: 1, generation: room.generation, templateId: 't', compatibility: 'c', diskState: 'd', bytes: 5, pages: 1, sha256: 'f'.repeat(64) };
+    const said = { roomId: room.id, incarnation: 1, sequence: 1_000 };
+    const ended = [{ ...said, phase: 'sealed' as const, image }, { ...said, phase: 'gone' as const, reason: 'vmm_exited' }];
+    // Full, so that nothing of the other tests is placed there.
+    await one.fleet.heartbeat('host-b', { ...hostBeat(++beats), capacity: { roomsMax: 0, roomsUsed: 0, memoryMiBTotal: 0, memoryMiBFree: 0, diskMiBFree: 0 }, ended });
+    expect(await one.rooms.service.get(me, room.id)).toMatchObject({ state: 'running', image: null, generation: room.generation });
+    const own = await one.fleet.heartbeat('host-a', { ...hostBeat(++beats), ended: [{ ...said, phase: 'gone', reason: 'vmm_exited' }] });
+    expect(own.acknowledged).toBe(beats);
+    expect(await one.rooms.service.get(me, room.id)).toMatchObject({ state: 'failed', failure: { code: 'vmm_exited' } });
+    // It is over, and its row closed: still no other host's.
+    await one.fleet.heartbeat('host-b', { ...hostBeat(++beats), ended: [{ ...said, phase: 'sealed', image }] });
+    expect(await one.rooms.service.get(me, room.id)).toMatchObject({ state: 'failed', image: null });
+    await one.fleet.heartbeat('host-a', { ...hostBeat(++beats), ended: [{ ...said, sequence: 1_001, phase: 'sealed', image }] });
+    expect(await one.rooms.service.get(me, room.id)).toMatchObject({ state: 'hibernated', image: { bytes: 5 } });
   });
 
   it('honours a wake that comes while the room falls asleep', async () => {

@@ -109,7 +109,8 @@ export const routes = {
   invoke: {
     method: 'POST', path: '/v1/rooms/:roomId/invocations', tag: 'In the room', summary: 'Talk to the agent', access: 'rooms:exec',
     description: "The body goes to the agent's `POST /invocations` as it is; the agent's status, type and bytes come back as they come. A room that sleeps wakes first. Going away cancels. "
-      + 'Should the room be lost before the agent answered a byte, the call is made once more in the woken room.',
+      + "Should the room's VM have ended without its memory before the agent answered a byte, the call is made once more in the room that starts from its disk: an agent may see it twice. "
+      + "A call that is under way when the room is put to sleep ends with `guest.closed`; it is not made again and does not wake the room.",
     body: { bytes: limits.http.invocationBodyBytes }, answer: { status: 200, description: "The agent's answer, JSON or server-sent events, after headers alcove-room-state, alcove-resumed-from, alcove-woken-ms", type: '*/*' },
     problems: [...inRoom, 'agent.unreachable', 'agent.timeout'],
   },

@@ -21,7 +21,7 @@ export interface RoomAnswer extends StreamAnswer {
   readonly route: RoomRoute;
 }
 
-/** Failures of the way to the room: what the control plane believed of it is not so. */
+/** Failures of the way to the room: what the control plane believed of it may not be so. */
 const lostCodes: ReadonlySet<ProblemCode> = new Set(['guest.closed', 'incarnation.stale', 'agent.unreachable']);
 
 /** Takes calls into rooms: finds the host, wakes the room where it must, and opens the stream. */
@@ -35,8 +35,9 @@ export class RoomCalls {
   ) {}
 
   /**
-   * Resolves when the answer begins; its body is streamed with back-pressure. A room that turns out to be lost before that is reported and the call made once
-   * more, in the room as it then is; a call whose body is a stream is made once only, because a part of the body is gone. Throws the host's or the room's Problem;
+   * Resolves when the answer begins; its body is streamed with back-pressure. When the room is lost before that, the call is made once more, in the room as it
+   * then is; so is one that the host refused because it does not run that incarnation. Any other call is made once only: one that the room's sleep cut off, one
+   * that the living room did not answer, and one whose body is a stream, because a part of the body is gone. Throws the host's or the room's Problem;
    * `room.busy` when the room was lost once more.
    */
   async open(call: RoomCall): Promise<RoomAnswer> {
@@ -45,9 +46,12 @@ export class RoomCalls {
       return await this.#send(call, first);
     } catch (error) {
       if (!isProblem(error) || !lostCodes.has(error.code) || call.signal.aborted) throw error;
+      const lost = await this.rooms.reportLost(first, error.code);
+      // The host refused it before it read the body: the room has not seen it.
+      const untaken = error.code === 'incarnation.stale';
+      if (!lost && !untaken) throw error;
       this.log.warn({ roomId: call.roomId, incarnation: first.incarnation, code: error.code }, 'a room was lost before it answered');
       this.metrics.roomLost(error.code);
-      await this.rooms.reportLost(first, error.code);
       if (isStream(call.body)) throw toldOutside(error);
     }
     return this.#send(call, await this.#route(call)).catch((error: unknown) => {

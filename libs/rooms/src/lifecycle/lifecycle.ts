@@ -31,7 +31,7 @@ export type LifecycleEvent =
   | { readonly kind: 'destroy'; readonly reason: string }
   | { readonly kind: 'up'; readonly incarnation: number; readonly move?: number; readonly reason: string; readonly start: StartFacts | null }
   | { readonly kind: 'sealed'; readonly incarnation: number; readonly image: ImageRef; readonly engine: string | null; readonly detail: Readonly<Record<string, unknown>> }
-  | { readonly kind: 'gone'; readonly incarnation: number; readonly reason: string }
+  | { readonly kind: 'gone'; readonly incarnation: number; readonly move?: number; readonly reason: string }
   | { readonly kind: 'discarded'; readonly incarnation: number; readonly move: number }
   | { readonly kind: 'moveFailed'; readonly incarnation: number; readonly move: number; readonly code: ProblemCode; readonly detail: string | null };
 
