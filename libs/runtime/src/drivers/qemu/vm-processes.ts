@@ -30,7 +30,7 @@ export function runRootOf(hostDir: string): string {
   return join(hostDir, 'run');
 }
 
-/** The identity of a process that runs now, or undefined. A zombie does not run. */
+/** The identity of a process that runs now, or undefined. A zombie whose last thread has ended does not run. */
 export async function identify(pid: number): Promise<ProcessIdentity | undefined> {
   const fields = await statOf(pid);
   return fields && { pid, startTime: fields[19] ?? '', bootId: await bootId() };
@@ -103,7 +103,10 @@ async function writtenDown(folder: string): Promise<ProcessIdentity | undefined>
   }
 }
 
-/** The fields of /proc/<pid>/stat from the third on (proc(5)): 0 state, 3 session, 4 terminal, 19 start time. Undefined for one that does not run. */
+/**
+ * The fields of /proc/<pid>/stat from the third on (proc(5)): 0 state, 3 session, 4 terminal, 17 threads, 19 start time. Undefined for one that does not run: a zombie
+ * without threads. As long as another thread is still on its way out, so are the files that they have open together, a room's disk among them.
+ */
 async function statOf(pid: number): Promise<string[] | undefined> {
   let stat: string;
   try {
@@ -114,7 +117,8 @@ async function statOf(pid: number): Promise<string[] | undefined> {
   }
   // The second field, a name in parentheses, may hold anything.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields;
+  const over = fields[0] === 'X' || (fields[0] === 'Z' && Number(fields[17]) <= 1);
+  return over ? undefined : fields;
 }
 
 let bootIdRead: Promise<string> | undefined;
