@@ -5,7 +5,7 @@ import { request } from 'node:http';
 import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
 import { promisify } from 'node:util';
-import { newId, Secret } from '@alcove/base';
+import { limits, newId, Secret } from '@alcove/base';
 import { ExecRequest, type ImageRef, type ProblemCode } from '@alcove/contracts';
 import type { GuestSession } from '@alcove/runtime';
 import { type DriverBench, describeDriver } from '../../libs/testing/src/driver-conformance';
@@ -142,6 +142,23 @@ whereBuilt('QEMU', () => {
       // None of this has touched the room.
       const { guest } = await driver.restore(machine.spec(roomId, 2), { kind: 'image', image });
       expect(await run(guest, 'echo there')).toBe('there\n');
+      await driver.stop({ roomId, incarnation: 2 });
+    }, 3 * verbMs);
+
+    it('tries its image again after a start that failed when the guest ran already', async () => {
+      const { driver } = machine;
+      const roomId = newId('room');
+      const first = await driver.restore(machine.spec(roomId, 1), { kind: 'template' });
+      const { nonce } = await ask(first.guest, 'nonce');
+      await run(first.guest, 'echo kept > kept; sync');
+      const { image } = await driver.seal(machine.spec(roomId, 1), { generation: 1 });
+      // More than fits the claim, which is the last step of a start: the guest runs by then.
+      const env = Object.fromEntries(Array.from({ length: limits.channel.fieldsCount }, (_none, i) => [`E${i}`, '']));
+      expect(await codeOf(driver.restore(machine.spec(roomId, 2, { env }), { kind: 'image', image }))).not.toBe('resolved');
+      expect(await driver.inspect()).toEqual([]);
+      const { guest } = await driver.restore(machine.spec(roomId, 2), { kind: 'image', image });
+      expect((await ask(guest, 'nonce')).nonce).toBe(nonce);
+      expect(await run(guest, 'cat kept')).toBe('kept\n');
       await driver.stop({ roomId, incarnation: 2 });
     }, 3 * verbMs);
 

@@ -166,6 +166,36 @@ describe('levels', () => {
     expect(machine.ram(room)?.nonce).toBe(nonce);
   });
 
+  it('tries memory once more also when the guest had run already, with the disk as it was', async () => {
+    const { machine, images, nonce } = await sealedTwice();
+    machine.driver.script({ verb: 'restore', kind: 'fail', place: 'after', code: 'guest.closed' });
+    const report = await machine.runner(room).ensureRunning(3, runningOrder({ image: images[1]?.image ?? null, previous: images[0]?.image ?? null, hasDisk: true }));
+    expect(report).toMatchObject({ resumedFrom: 'memory', fallbacks: [] });
+    expect(machine.ram(room)?.nonce).toBe(nonce);
+  });
+
+  it('never puts a disk back that had moved on before the start', async () => {
+    const { machine, images } = await sealedTwice();
+    const image = images[1]?.image ?? null;
+    await machine.runner(room).ensureRunning(3, runningOrder({ image, hasDisk: true }));
+    const disk = machine.world.disks.get(room);
+    machine.world.kill({ roomId: room, incarnation: 3 });
+    await settle();
+    // The first attempt fails before it has looked at the disk.
+    machine.driver.script({ verb: 'restore', kind: 'fail' });
+    const report = await machine.runner(room).ensureRunning(4, runningOrder({ image, hasDisk: true }));
+    expect(report).toMatchObject({ resumedFrom: 'disk', fallbacks: [{ level: 'memory', code: 'engine.failed' }] });
+    expect(machine.world.disks.get(room)).toBe(disk);
+  });
+
+  it('names what failed first when the second try of memory fails of something else', async () => {
+    const { machine, images } = await sealedTwice();
+    machine.driver.script({ verb: 'restore', kind: 'fail', code: 'guest.io' });
+    machine.driver.script({ verb: 'restore', kind: 'fail', code: 'image.corrupt' });
+    const report = await machine.runner(room).ensureRunning(3, runningOrder({ image: images[1]?.image ?? null, hasDisk: true }));
+    expect(report).toMatchObject({ resumedFrom: 'disk', fallbacks: [{ level: 'memory', code: 'guest.io' }] });
+  });
+
   it.each(['host.disk_full', 'engine.missing', 'vault.key_unavailable'] as const)('does not lose memory over %s', async (code) => {
     const { machine, images, nonce } = await sealedTwice();
     machine.driver.script({ verb: 'restore', kind: 'fail', code });

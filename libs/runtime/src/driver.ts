@@ -13,7 +13,10 @@ export interface Driver {
   probe(): Promise<ProbeReport>;
   /** Starts the room's VM from its disk (or a new blank one): a kernel boot, fresh processes. Ends with a claimed, serving guest. */
   boot(room: RoomSpec, signal?: AbortSignal): Promise<Started>;
-  /** Starts the room's VM from memory: the template's (a new room; makes its disk) or a sealed image. Never falls back: the runner decides that. */
+  /**
+   * Starts the room's VM from memory: the template's (a new room; makes its disk) or a sealed image. Never falls back: the runner decides that. When it rejects,
+   * the disk is as the image wants it, even if the guest has run for a moment: the same call may be tried again.
+   */
   restore(room: RoomSpec, source: MemorySource, signal?: AbortSignal): Promise<Started>;
   /** Quiesces, stops the guest for good, and makes a durable, read-back and verified image of it. On failure before the image is durable the guest goes on running. */
   seal(room: RoomSpec, order: SealOrder): Promise<Sealed>;

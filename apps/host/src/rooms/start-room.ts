@@ -35,12 +35,14 @@ export async function startRoom(
   throw new Problem('image.missing', { detail: 'this room has neither an image nor a disk' });
 }
 
+/** Gives a level its attempts. What made it try again is the reason why the level failed, whatever a later attempt says; but what ends the whole start is told as it is. */
 async function tryLevel(
   parts: { driver: Driver; log: Log },
   spec: RoomSpec,
   level: Level,
   signal: AbortSignal,
 ): Promise<{ started: Started } | { problem: Problem; giveUp: boolean }> {
+  let first: Problem | undefined;
   for (let attempt = 1; ; attempt += 1) {
     try {
       signal.throwIfAborted();
@@ -50,7 +52,9 @@ async function tryLevel(
       signal.throwIfAborted();
       const problem = isProblem(error) ? error : new Problem('engine.failed', { cause: error });
       const next = afterFailure(problem.code, attempt, level);
-      if (next !== 'again') return { problem, giveUp: next === 'give_up' };
+      if (next === 'give_up') return { problem, giveUp: true };
+      first ??= problem;
+      if (next === 'next') return { problem: first, giveUp: false };
       parts.log.warn({ roomId: spec.roomId, level: level.level, attempt, err: problem }, 'an attempt failed; once more');
     }
   }

@@ -135,6 +135,7 @@ export class FakeDriver implements Driver {
       if (other.whole) return this.#started(other, {});
     }
     const { disk, ram, mode } = prepare();
+    const stateBefore = disk.state;
     const pid = 1000 + this.world.random.below(1 << 20);
     const vm: FakeVm = { roomId: room.roomId, incarnation: room.incarnation, pid, templateId: room.template.manifest.id, whole: false, mode, env: { ...room.env }, ram };
     this.world.vms.set(vmKey(room), vm);
@@ -153,6 +154,7 @@ export class FakeDriver implements Driver {
     } catch (error) {
       this.world.end(room);
       this.#endSession(room);
+      this.#putDiskBack(disk, stateBefore);
       throw error;
     }
   }
@@ -173,6 +175,14 @@ export class FakeDriver implements Driver {
   #moveDiskOn(disk: FakeDisk, room: RoomKey): void {
     disk.state = `run-${room.incarnation}`;
     this.world.disks.set(room.roomId, disk);
+  }
+  /** Nobody has talked to a guest whose start failed: the image that it was started from fits again. A disk that no image names stays as it is. */
+  #putDiskBack(disk: FakeDisk, stateBefore: string): void {
+    const kept = disk.kept[stateBefore];
+    if (!kept) return;
+    disk.files = structuredClone(kept);
+    disk.state = stateBefore;
+    this.world.disks.set(disk.roomId, disk);
   }
   #openImage(room: RoomSpec, wanted: ImageRef): FakeImage {
     const image = this.world.images.get(wanted.id);

@@ -17,8 +17,8 @@ import { Steps } from './steps';
 import { type LaunchOrder, Vmm } from './vmm';
 
 /**
- * Starts a room from its template's memory or from an image. Everything that can be refused is refused before the guest runs; until then the disk is in the state it
- * was in, so a start that failed can be tried again.
+ * Starts a room from its template's memory or from an image. Everything that can be refused is refused before the guest runs. A start that failed leaves the disk in
+ * the state it was in, also when the guest has run, so it can be tried again: nobody has talked to a guest whose start failed, and nothing that it wrote is missed.
  */
 export async function restoreRoom(context: QemuContext, room: RoomSpec, source: MemorySource, signal?: AbortSignal): Promise<RunningVm> {
   const { clock, log } = context.options;
@@ -30,6 +30,9 @@ export async function restoreRoom(context: QemuContext, room: RoomSpec, source: 
     const memory = await openMemory(context, engine, room, source);
     undo.add('image', () => memory.cancel());
     const disk = await diskForMemory(context, room, source);
+    const start: DiskUse = { stateBefore: disk.state, marked: Promise.resolve(), guestRan: false };
+    // Undone after the VMM has ended: until then it has the disk open.
+    undo.add('disk state', () => putDiskBack(context, room, disk, start));
     steps.lap('open');
     const { vmm, uid } = await launch(context, engine, room, disk, undo);
     // Connected before the devices' state is loaded, the channel is in it what it was when that was saved: open. Otherwise the guest would be told that its host has
@@ -37,20 +40,14 @@ export async function restoreRoom(context: QemuContext, room: RoomSpec, source: 
     const channel = await vmm.connectChannel();
     undo.add('channel', () => channel.destroy());
     steps.lap('launch');
-    const stateBefore = disk.state;
-    let guestRan = false;
-    const marked = disk.markMovedOn();
-    undo.add('disk state', async () => {
-      await marked.catch(() => undefined);
-      if (stateBefore !== null && !guestRan) await disk.markState(stateBefore);
-    });
-    await Promise.all([loadMemory(vmm, room.template, memory), marked]);
+    start.marked = disk.markMovedOn();
+    await Promise.all([loadMemory(vmm, room.template, memory), start.marked]);
     steps.lap('load');
     signal?.throwIfAborted();
     const opening = openGuestSession(channel, { clock, log, ...(signal ? { signal } : {}) });
     opening.catch(() => undefined);
     // From here on the guest may write to the disk.
-    guestRan = true;
+    start.guestRan = true;
     await vmm.resume();
     steps.lap('resume');
     const guest = await opening;
@@ -179,6 +176,23 @@ async function diskForMemory(context: QemuContext, room: RoomSpec, source: Memor
   await revertTo(context.options.qemuImgPath, disk.path, wanted, disk.passphrase(room.keys.disk));
   await disk.markState(wanted);
   return disk;
+}
+
+/** How far a start from memory has come with the room's disk. */
+interface DiskUse {
+  /** Null for a blank disk, which no image names. */
+  stateBefore: string | null;
+  /** Settles when the disk's record says that it has moved on. */
+  marked: Promise<void>;
+  guestRan: boolean;
+}
+
+/** After a start from memory has failed, once its VMM has ended. When it cannot be done the disk counts as moved on, and the image fits it no more. */
+async function putDiskBack(context: QemuContext, room: RoomSpec, disk: RoomDisk, { stateBefore, marked, guestRan }: DiskUse): Promise<void> {
+  await marked.catch(() => undefined);
+  if (stateBefore === null) return;
+  if (guestRan) await revertTo(context.options.qemuImgPath, disk.path, stateBefore, disk.passphrase(room.keys.disk));
+  await disk.markState(stateBefore);
 }
 
 function createDisk(context: QemuContext, room: RoomSpec): Promise<RoomDisk> {
