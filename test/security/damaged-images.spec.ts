@@ -1,6 +1,7 @@
 /** Sealed images that were tampered with on the host's disk: refused by code, and the fall-back is announced. */
-import { copyFile, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { checksum, decodeStart, encodePrologue } from '../../libs/runtime/src/image/image-header';
 import { serverSentEvents } from '../../apps/cli/src/api-client';
 import { say, startPlatform, until, type Platform } from '../e2e/platform';
 
@@ -10,12 +11,18 @@ beforeAll(async () => {
   platform = await startPlatform();
 });
 afterAll(() => platform?.destroy());
+/** Rooms of the case at hand: one that stays awake takes its share of a processor from the next boot. */
+const made: string[] = [];
+afterEach(async () => {
+  for (const room of made.splice(0)) await platform.client.destroyRoom(room);
+});
 
 const imagesOf = (room: string) => join(platform.home, 'store/rooms', room, 'images');
 
 /** A room that sleeps, and the path of its newest image. */
 async function asleep(user: string): Promise<{ room: string; nonce: string | undefined; image: string }> {
   const room = (await platform.client.createRoom({ userId: user })).id;
+  made.push(room);
   const nonce = (await say(platform, room, 'nonce')).answer.nonce;
   await say(platform, room, 'write /home/user/kept yes');
   await platform.client.hibernate(room);
@@ -82,9 +89,29 @@ it('refuses an older image in the place of the newest', async () => {
   await expectDisk(room, nonce, 'image.stale');
 });
 
+it("refuses an image that was sealed with another user's key, though it names this room", async () => {
+  const other = await asleep('other-key');
+  const { room, nonce, image } = await asleep('my-key');
+  const mine = decodeStart(await readFile(image));
+  const bytes = await readFile(other.image);
+  const theirs = decodeStart(bytes);
+  const forged = Buffer.concat([mine.prologue, theirs.preamble, checksum(mine.prologue, theirs.preamble), bytes.subarray(theirs.bytes)]);
+  await writeFile(image, forged);
+  await expectDisk(room, nonce, 'image.wrong_key');
+});
+
+it('refuses an image that names another compatibility key', async () => {
+  const { room, nonce, image } = await asleep('engine');
+  const bytes = await readFile(image);
+  const { header, preamble, bytes: start } = decodeStart(bytes);
+  const prologue = encodePrologue({ ...header, compatibility: header.compatibility.replace(/./g, (digit) => (digit === '0' ? '1' : '0')) });
+  await writeFile(image, Buffer.concat([prologue, preamble, checksum(prologue, preamble), bytes.subarray(start)]));
+  await expectDisk(room, nonce, 'image.incompatible');
+});
+
 it('wakes from the disk when the image is gone', async () => {
   const { room, nonce, image } = await asleep('missing');
-  await writeFile(image, '');
-  await expectDisk(room, nonce, 'image.corrupt');
+  await rm(image);
+  await expectDisk(room, nonce, 'image.missing');
   await until('the room runs', async () => (await platform.client.room(room)).state === 'running');
 });
