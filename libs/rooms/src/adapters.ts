@@ -46,8 +46,12 @@ export class IdentityOwners implements RoomOwners<SqlTx> {
 
   async markDestroyed(tx: SqlTx, tenantId: string, userId: string): Promise<boolean> {
     const changed = await this.users.markDestroyed(tx, tenantId, userId);
-    if (changed) await this.keys.destroyUserKeys(tx, { tenantId, userId, actor: 'system' });
+    if (changed) await this.destroyKeys(tx, tenantId, userId);
     return changed;
+  }
+
+  async destroyKeys(tx: SqlTx, tenantId: string, userId: string): Promise<void> {
+    await this.keys.destroyUserKeys(tx, { tenantId, userId, actor: 'system' });
   }
 
   destroying(limit: number): Promise<{ tenantId: string; userId: string }[]> {

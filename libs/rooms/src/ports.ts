@@ -35,6 +35,8 @@ export interface RoomOwners<Scope = SqlTx> {
   markDestroying(scope: Scope, tenantId: string, userId: string): Promise<boolean>;
   /** Everything of the user is gone; its key too. */
   markDestroyed(scope: Scope, tenantId: string, userId: string): Promise<boolean>;
+  /** Removes the user's key for good; again does nothing. */
+  destroyKeys(scope: Scope, tenantId: string, userId: string): Promise<void>;
   /** Users of any tenant that are being destroyed. */
   destroying(limit: number): Promise<{ tenantId: string; userId: string }[]>;
 }

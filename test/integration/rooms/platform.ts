@@ -5,6 +5,7 @@ import { type GoneReport, type HostState, Problem, type Principal, type RunningR
 import { Db, Notices } from '@alcove/db';
 import { FleetService, HostClient, type HostAddress, type IncarnationKey, PostgresHostsStore } from '@alcove/fleet';
 import { Users } from '@alcove/identity';
+import type { KeysService } from '@alcove/keys';
 import { PostgresOutbox, PostgresSagaStore, SagaRunner } from '@alcove/jobs';
 import { assembleRooms, type AssembledRooms, IdentityOwners, PostgresRoomsStore, roomChannel } from '@alcove/rooms';
 import { contractHost, simSecrets } from '@alcove/testing';
@@ -68,6 +69,8 @@ export interface Process {
 export interface Platform {
   readonly db: Db;
   readonly host: ObedientHost;
+  /** Users whose keys were destroyed. */
+  readonly keysDestroyed: ReadonlySet<string>;
   /** Another process on the same database and host. */
   newProcess(clock?: Clock): Process;
   newTenant(roomsPerUser?: number): Promise<Principal>;
@@ -78,6 +81,7 @@ export async function startPlatform(): Promise<Platform> {
   const database: OwnDatabase = await ownDatabase();
   const db = new Db({ url: database.url });
   const host = new ObedientHost();
+  const keysDestroyed = new Set<string>();
   const listeners: Notices[] = [];
   const newProcess = (clock: Clock = systemClock): Process => {
     const audit = new Audit(clock);
@@ -85,7 +89,7 @@ export async function startPlatform(): Promise<Platform> {
     const sagas = new PostgresSagaStore(db, outbox, clock);
     const runner = new SagaRunner(sagas, { clock, log: silentLog });
     const fleet = new FleetService(new PostgresHostsStore(db), { clock, log: silentLog });
-    const keys = { destroyUserKeys: async () => true };
+    const keys: Pick<KeysService, 'destroyUserKeys'> = { destroyUserKeys: async (_tx, { userId }) => keysDestroyed.add(userId).size > 0 };
     const owners = new IdentityOwners(db, new Users({ clock }), keys as never);
     const store = new PostgresRoomsStore(db);
     const rooms = assembleRooms({ store, runner, outbox, audit, owners, secrets: simSecrets, inTransaction: (tenantId, work) => db.withTenantSql(tenantId, work), fleet, hosts: host, clock, log: silentLog });
@@ -104,7 +108,7 @@ export async function startPlatform(): Promise<Platform> {
     await db.close();
     await database.remove();
   };
-  return { db, host, newProcess, newTenant, close };
+  return { db, host, keysDestroyed, newProcess, newTenant, close };
 }
 
 /** The beat of the one host, with its template called `default`. */

@@ -182,6 +182,29 @@ describe('RoomsService', () => {
     expect([...platform.host.running].filter((name) => rooms.some(({ id }) => name.startsWith(id)))).toEqual([]);
   });
 
+  it('destroys the keys of a user as soon as no room of it can live, whatever is left on a host', async () => {
+    const { service, users } = one.rooms;
+    const room = await running('mallory');
+    await service.hibernate(me, room.id);
+    await until(async () => (await platform.db.asSystem('test', (tx) => tx.incarnation.count({ where: { roomId: room.id, closedAt: null } }))) === 0);
+    // The host cannot remove what lies on it; another user's must be removed all the same.
+    platform.host.failures.set('gone', new Problem('host.disk_full'));
+    await service.destroyUser(me, 'mallory');
+    await until(async () => (await users.finishDestroying(), platform.keysDestroyed.has('mallory')));
+    expect(await service.destroyUser(me, 'mallory')).toMatchObject({ state: 'destroying' });
+    platform.host.failures.clear();
+  });
+
+  it('keeps the keys of a user while a VM of it may live', async () => {
+    const { service, users } = one.rooms;
+    await running('trent');
+    platform.host.failures.set('gone', new Problem('host.unavailable'));
+    await service.destroyUser(me, 'trent');
+    for (let round = 0; round < 3; round++) expect((await users.finishDestroying()).waiting).toBeGreaterThan(0);
+    expect(platform.keysDestroyed.has('trent')).toBe(false);
+    platform.host.failures.clear();
+  });
+
   it('writes an audit record with every change', async () => {
     const room = await running();
     await one.rooms.service.hibernate(me, room.id);

@@ -31,6 +31,8 @@ export class SimOwners implements RoomOwners<Scope> {
     return this.#become(tenantId, userId, 'destroying', 'destroyed');
   }
 
+  async destroyKeys(): Promise<void> {}
+
   async destroying(limit: number): Promise<{ tenantId: string; userId: string }[]> {
     return [...this.#users.values()].filter((user) => user.state === 'destroying').slice(0, limit);
   }
