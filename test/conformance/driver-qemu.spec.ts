@@ -183,6 +183,31 @@ whereBuilt('QEMU', () => {
       await driver.stop({ roomId, incarnation: 2 });
     }, 3 * verbMs);
 
+    whereMounts('holds a guest still while the host has no space for its disk, and lets it go on', async () => {
+      const { driver } = machine;
+      const rooms = join(machine.storeDir, 'rooms');
+      await mkdir(rooms, { recursive: true });
+      await promisify(execFile)('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'none', rooms]);
+      const room = { roomId: newId('room'), incarnation: 1 };
+      try {
+        const { guest, stalled } = await driver.restore(machine.spec(room.roomId, 1), { kind: 'template' });
+        const { nonce } = await ask(guest, 'nonce');
+        const written = run(guest, 'head -c 32000000 /dev/urandom > large; sync; sha256sum < large');
+        await until(stalled);
+        await expect(guest.ping(1000)).rejects.toThrow();
+        expect(await codeOf(driver.seal(machine.spec(room.roomId, 1), { generation: 1 }))).toBe('host.disk_full');
+        await promisify(execFile)('mount', ['-o', 'remount,size=256m', rooms]);
+        await until(() => !stalled());
+        const sum = await written;
+        await run(guest, 'echo 3 > /proc/sys/vm/drop_caches', 'root');
+        expect(await run(guest, 'sha256sum < large')).toBe(sum);
+        expect((await ask(guest, 'nonce')).nonce).toBe(nonce);
+      } finally {
+        await driver.stop(room);
+        await promisify(execFile)('umount', [rooms]);
+      }
+    }, 3 * verbMs);
+
     it('keeps a disk boot asleep and awake as any other room', async () => {
       const { driver } = machine;
       const roomId = newId('room');
@@ -217,6 +242,10 @@ async function run(guest: GuestSession, command: string, user?: string): Promise
     if (event.event === 'exit' && event.exitCode !== 0) throw new Error(`${command} ended with ${event.exitCode}: ${errors}`);
   }
   return out;
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((next) => setTimeout(next, 20));
 }
 
 async function ask(guest: GuestSession, prompt: string): Promise<{ nonce: string }> {

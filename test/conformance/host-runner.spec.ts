@@ -1,4 +1,4 @@
-import { seededRandom } from '@alcove/base';
+import { limits, seededRandom } from '@alcove/base';
 import { isProblem, type ProblemCode, type SealedReport } from '@alcove/contracts';
 import { roomName, runningOrder, sealedOrder } from './host-harness';
 import { TestMachine, type TestMachineOptions } from './host-in-process';
@@ -299,6 +299,35 @@ describe('what goes wrong', () => {
     machine.driver.session({ roomId: room, incarnation: 1 })?.close();
     await Promise.resolve();
     expect((await machine.host.state()).incarnations).toEqual([]);
+    expect(machine.runner(room).state()).toMatchObject({ phase: 'gone', reason: 'guest_dead' });
+  });
+
+  it('forgets broken channels when the guest has answered for a while since', async () => {
+    const { machine, clock } = await machineOf();
+    await machine.runner(room).ensureRunning(1, runningOrder());
+    for (let time = 0; time < 8; time += 1) {
+      machine.driver.session({ roomId: room, incarnation: 1 })?.close();
+      await clock.pass(limits.hostAgent.channelSteadyMs + 2 * limits.hostAgent.guestPingMs);
+      expect(machine.runner(room).state()).toMatchObject({ phase: 'running' });
+    }
+  });
+
+  it('waits with a guest that is held still because the disk of the host is full', async () => {
+    const { machine, clock } = await machineOf();
+    await machine.runner(room).ensureRunning(1, runningOrder());
+    const session = machine.driver.session({ roomId: room, incarnation: 1 });
+    const nonce = machine.ram(room)?.nonce;
+    if (!session || !nonce) throw new Error('no guest');
+    session.stalled = true;
+    await clock.pass(3600_000);
+    machine.driver.script({ verb: 'seal', kind: 'disk_full' });
+    expect(await clock.until(codeOf(machine.runner(room).ensureSealed(1, sealedOrder())))).toBe('host.disk_full');
+    expect(machine.runner(room).state()).toMatchObject({ phase: 'running' });
+    session.stalled = false;
+    await clock.pass(60_000);
+    expect(machine.ram(room)?.nonce).toBe(nonce);
+    session.unresponsive = true;
+    await clock.pass(120_000);
     expect(machine.runner(room).state()).toMatchObject({ phase: 'gone', reason: 'guest_dead' });
   });
 

@@ -17,7 +17,7 @@ export const limits = {
   /** Inside one host agent: queues, its journal, how long it waits for a guest. */
   hostAgent: {
     queuePerRoom: 16, streamsPerRoom: 128, connections: 2048, journalBytes: 8 << 20, journalRecordBytes: 16 << 10, journalRooms: 50_000,
-    guestPingMs: 10_000, guestPingTimeoutMs: 5_000, guestPingFailures: 3, channelRecoveries: 3, recoverMs: 10_000, decideMs: 2_000, recoversAtOnce: 8,
+    guestPingMs: 10_000, guestPingTimeoutMs: 5_000, guestPingFailures: 3, channelRecoveries: 3, channelSteadyMs: 5 * 60_000, recoverMs: 10_000, decideMs: 2_000, recoversAtOnce: 8,
     agentConnectMs: 60_000, agentHeaderBytes: 16 << 10, abandonMs: 5_000, sealsAtOnce: 4, shutdownMs: 5_000, lingerMs: 5_000,
   },
   retry: { attempts: 8, firstDelayMs: 250, maxDelayMs: 30_000 },

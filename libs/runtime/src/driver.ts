@@ -89,6 +89,8 @@ export interface Started {
   bootAttempts: number;
   /** Milliseconds per step, for the report: `launch`, `load`, `resume`, `claim` … */
   steps: Record<string, number>;
+  /** True while the guest is held still because this host cannot write its disk (no space): it answers nothing then, and is not dead. */
+  stalled(): boolean;
 }
 
 export interface SealOrder {

@@ -1,6 +1,6 @@
 import { type Clock, limits } from '@alcove/base';
 import { Problem } from '@alcove/contracts';
-import type { GuestSession, RoomSpec } from '@alcove/runtime';
+import type { GuestSession, RoomSpec, Started } from '@alcove/runtime';
 
 /** What a route gets of a running room: the channel, and a signal that ends with the room. Invariant: `close` is called when the route is done. */
 export interface RoomStream {
@@ -14,24 +14,38 @@ export class LiveGuest {
   readonly #streams = new Set<AbortController>();
   readonly #over = new AbortController();
   #paused = false;
+  #steadyMs = 0;
   constructor(
-    readonly guest: GuestSession,
+    private readonly started: Pick<Started, 'guest' | 'stalled'>,
     /** Null after a restart of the host agent, until the control plane sends them again. */
     public keys: RoomSpec['keys'] | null,
     private readonly clock: Clock,
     /** Called at most once: the channel ended or the guest stopped answering. */
     private readonly lost: (reason: 'closed' | 'silent') => void,
   ) {
-    void guest.closed.then(() => this.#report('closed'));
+    void this.guest.closed.then(() => this.#report('closed'));
     void this.#ping();
   }
 
+  get guest(): GuestSession {
+    return this.started.guest;
+  }
   get streamCount(): number {
     return this.#streams.size;
   }
   /** The channel ended or the guest went silent; what that means for the room is being found out. */
   get broken(): boolean {
     return this.#over.signal.aborted;
+  }
+  /** For how long every ping over this channel has been answered. */
+  get steadyMs(): number {
+    return this.#steadyMs;
+  }
+  /** The guest answers, or is held still by its host and could not. */
+  async alive(): Promise<boolean> {
+    if (this.started.stalled()) return true;
+    const answered = await this.guest.ping(limits.hostAgent.guestPingTimeoutMs).then(() => true, () => false);
+    return answered || this.started.stalled();
   }
   /** Throws `guest.limit` beyond the bound on streams of one room. */
   open(): RoomStream {
@@ -69,12 +83,15 @@ export class LiveGuest {
   }
   async #ping(): Promise<void> {
     let failures = 0;
+    let steadySince = this.clock.monotonic();
     while (failures < limits.hostAgent.guestPingFailures) {
       await this.clock.sleep(limits.hostAgent.guestPingMs, this.#over.signal).catch(() => undefined);
       if (this.#over.signal.aborted) return;
       if (this.#paused) continue;
-      const answered = await this.guest.ping(limits.hostAgent.guestPingTimeoutMs).then(() => true, () => false);
-      failures = answered || this.#paused ? 0 : failures + 1;
+      const alive = (await this.alive()) || this.#paused;
+      failures = alive ? 0 : failures + 1;
+      if (!alive) steadySince = this.clock.monotonic();
+      this.#steadyMs = this.clock.monotonic() - steadySince;
     }
     this.#report('silent');
   }

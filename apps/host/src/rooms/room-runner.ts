@@ -262,7 +262,7 @@ export class RoomRunner {
   /** The guest goes on when it still answers; otherwise this incarnation is over, and the disk is what is left. */
   async #afterFailedSeal(error: unknown): Promise<void> {
     this.world.log.error({ err: error, roomId: this.roomId }, 'sealing failed');
-    const answers = await this.#live?.guest.ping(limits.hostAgent.guestPingTimeoutMs).then(() => true, () => false);
+    const answers = await this.#live?.alive();
     if (answers && !this.#current.signal.aborted) {
       this.#live?.resume();
       await this.#note({ phase: 'running', reason: '', sealing: null });
@@ -328,19 +328,19 @@ export class RoomRunner {
   }
   #hold(started: Started, keys: RoomSpec['keys'] | null): void {
     this.release();
-    const live: LiveGuest = new LiveGuest(started.guest, keys, this.world.clock, (why) => {
+    const live: LiveGuest = new LiveGuest(started, keys, this.world.clock, (why) => {
       this.#enqueue(() => this.#lost(live, why)).catch((err: unknown) => this.world.log.error({ err, roomId: this.roomId }, 'a lost guest could not be dealt with'));
     });
     this.#live = live;
   }
-  /** The channel ended or the guest went silent. A VM that still stands gets a new channel, a few times; then it counts as dead. */
+  /** The channel ended or the guest went silent. A VM that still stands gets a new channel, a few times in a row; then it counts as dead. */
   async #lost(live: LiveGuest, why: 'closed' | 'silent'): Promise<void> {
     if (this.#live !== live || this.record?.phase !== 'running') return;
     const { incarnation } = this.record;
     const keys = live.keys;
     const found = (await this.world.driver.inspect()).find((vm) => vm.roomId === this.roomId && vm.incarnation === incarnation);
     if (!found) return this.#over('vmm_exited');
-    this.#recoveries += 1;
+    this.#recoveries = live.steadyMs >= limits.hostAgent.channelSteadyMs ? 1 : this.#recoveries + 1;
     if (why === 'silent' || !found.whole || this.#recoveries > limits.hostAgent.channelRecoveries) return this.#over('guest_dead');
     this.release();
     await this.#adopt(found);

@@ -162,7 +162,7 @@ export class FakeDriver implements Driver {
     this.#endSession(vm);
     const session = new FakeSession(this.world, vm);
     this.#sessions.set(vmKey(vm), session);
-    return { guest: session, isolation, accelerator, bootAttempts: 1, steps };
+    return { guest: session, isolation, accelerator, bootAttempts: 1, steps, stalled: () => session.stalled };
   }
   #freshRam(): FakeRam {
     const random = (): string => this.world.random.bytes(16).toString('hex');

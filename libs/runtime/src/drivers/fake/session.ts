@@ -21,6 +21,8 @@ export class FakeSession implements GuestSession {
   #quiet = false;
   /** Set by a test to make the guest deaf: pings stay unanswered. */
   unresponsive = false;
+  /** Set by a test: the host's disk is full and the guest is held still. Pings stay unanswered, and the driver says why. */
+  stalled = false;
 
   constructor(
     private readonly world: FakeWorld,
@@ -141,7 +143,7 @@ export class FakeSession implements GuestSession {
   }
   async ping(timeoutMs: number): Promise<void> {
     this.#open();
-    if (!this.unresponsive) return;
+    if (!this.unresponsive && !this.stalled) return;
     await this.world.clock.sleep(timeoutMs, this.#over.signal);
     throw new Problem('guest.closed', { detail: 'no answer to a ping' });
   }

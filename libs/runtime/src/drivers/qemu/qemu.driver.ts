@@ -203,7 +203,7 @@ export class QemuDriver implements Driver {
       await guest.ping(firstPingMs).catch(() => guest.resynchronise());
       steps.lap('recover');
       this.#context.users.occupy(run.uid);
-      const started: Started = { guest, isolation: isolationOf(engine.accelerator), accelerator: engine.accelerator, bootAttempts: run.bootAttempts, steps: steps.all };
+      const started = { guest, isolation: isolationOf(engine.accelerator), accelerator: engine.accelerator, bootAttempts: run.bootAttempts, steps: steps.all };
       return this.#adopt(new RunningVm({ room: found, vmm, uid: run.uid, memoryFile: run.memoryFile, started }));
     } catch (error) {
       vmm.monitor.close();

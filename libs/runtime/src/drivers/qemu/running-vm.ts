@@ -6,6 +6,8 @@ import { runFiles } from './qemu.args';
 import type { Vmm } from './vmm';
 
 const ioRetryMs = 2_000;
+/** Longer than QEMU holds back a repeated event of one device (1 s). */
+const ioSettleMs = 1_500;
 const logBytesMax = 1 << 20;
 const logLookMs = 30_000;
 
@@ -19,13 +21,15 @@ export class RunningVm {
   readonly started: Started;
   /** Set before the VMM is ended on purpose: its end is then nobody's surprise. */
   expected = false;
+  #stalled = false;
+  #ioErrors = 0;
 
-  constructor(parts: { room: RoomKey; vmm: Vmm; uid: number | null; memoryFile: string; started: Started }) {
+  constructor(parts: { room: RoomKey; vmm: Vmm; uid: number | null; memoryFile: string; started: Omit<Started, 'stalled'> }) {
     this.room = { roomId: parts.room.roomId, incarnation: parts.room.incarnation };
     this.vmm = parts.vmm;
     this.uid = parts.uid;
     this.memoryFile = parts.memoryFile;
-    this.started = parts.started;
+    this.started = { ...parts.started, stalled: () => this.#stalled };
   }
 
   /**
@@ -33,16 +37,27 @@ export class RunningVm {
    * again. Other rooms notice nothing.
    */
   continueAfterFullDisk(clock: Clock, log: Log): void {
-    let waiting = false;
     this.vmm.monitor.onEvent(({ event, data }) => {
-      if (event !== 'BLOCK_IO_ERROR' || data.action !== 'stop' || waiting) return;
-      waiting = true;
+      if (event !== 'BLOCK_IO_ERROR' || data.action !== 'stop') return;
+      this.#ioErrors += 1;
+      if (this.#stalled) return;
+      this.#stalled = true;
       log.warn({ ...this.room, reason: data.reason }, 'a guest was stopped because the host could not write its disk');
-      void clock.sleep(ioRetryMs).then(async () => {
-        waiting = false;
-        if (!this.expected) await this.vmm.resume().catch(() => undefined);
-      });
+      void this.#retryUntilWritten(clock);
     });
+  }
+
+  /** Lets the guest go on until that brings no further error. Until then it counts as stalled without a gap, in which a missed ping would be held against it. */
+  async #retryUntilWritten(clock: Clock): Promise<void> {
+    let seen: number;
+    do {
+      seen = this.#ioErrors;
+      await clock.sleep(ioRetryMs);
+      if (this.expected) return;
+      await this.vmm.resume().catch(() => undefined);
+      await clock.sleep(ioSettleMs);
+    } while (this.#ioErrors !== seen);
+    this.#stalled = false;
   }
 
   /** A guest can make its VMM print: what is longer than 1 MiB is cut to nothing. The VMM appends, so it goes on from the start. */

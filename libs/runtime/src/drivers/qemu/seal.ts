@@ -1,7 +1,7 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Cleanup, newId } from '@alcove/base';
-import type { ImageRef } from '@alcove/contracts';
+import { type ImageRef, Problem } from '@alcove/contracts';
 import type { RoomSpec, Sealed, SealOrder } from '../../driver';
 import { diskStateOf, RoomDisk } from '../../disk/room-disk';
 import { dropSnapshot, takeSnapshot } from '../../disk/snapshots';
@@ -25,6 +25,7 @@ const captureBytes = 64 << 20;
 export async function sealRoom(context: QemuContext, vm: RunningVm, room: RoomSpec, order: SealOrder): Promise<Sealed> {
   const { vmm } = vm;
   const { guest } = vm.started;
+  if (vm.started.stalled()) throw new Problem('host.disk_full', { detail: 'the guest waits for space on this host' });
   const steps = new Steps(context.options.clock);
   const undo = new Cleanup();
   try {
