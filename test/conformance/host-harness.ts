@@ -128,10 +128,10 @@ export class HostProcess {
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, 'faults.json'), JSON.stringify(faults));
   }
-  send(method: string, path: string, options: { body?: Buffer | string; headers?: Record<string, string>; identity?: { ca: Buffer; cert?: Buffer; key?: Buffer }; signal?: AbortSignal } = {}): Promise<IncomingMessage> {
+  send(method: string, path: string, options: { body?: Buffer | string; headers?: Record<string, string>; identity?: { ca: Buffer; cert?: Buffer; key?: Buffer }; signal?: AbortSignal; agent?: Agent } = {}): Promise<IncomingMessage> {
     return new Promise((done, failed) => {
       const outgoing = request(
-        { host: '127.0.0.1', port: this.port, method, path, headers: options.headers ?? {}, ...(options.identity ?? this.caller), agent: false, ...(options.signal ? { signal: options.signal } : {}) },
+        { host: '127.0.0.1', port: this.port, method, path, headers: options.headers ?? {}, ...(options.identity ?? this.caller), agent: options.agent ?? false, ...(options.signal ? { signal: options.signal } : {}) },
         done,
       );
       outgoing.on('error', failed);

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
+import { Agent } from 'node:https';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
@@ -186,6 +187,22 @@ describe('files', () => {
     expect(await host.call('DELETE', path('files?path=docs'))).toMatchObject({ status: 409, json: { code: 'file.not_empty' } });
     expect((await host.call('DELETE', path('files?path=docs&recursive=true'))).status).toBe(204);
     expect(await host.call('GET', path('files?path=docs/big'))).toMatchObject({ status: 404, json: { code: 'file.not_found' } });
+  });
+  it.each([
+    ['shrinks', Buffer.alloc(1000), null],
+    ['grows', Buffer.alloc(20 << 20), 16 << 20],
+  ])('that %s while it is read is not waited for, nor sent beyond its length', async (_what, later, bytes) => {
+    const put = async (body: Buffer) => readAnswer(await host.send('PUT', path('files?path=changing'), { body, headers: { 'content-type': 'application/octet-stream' } }));
+    // More than the connection holds while nobody reads.
+    expect(await put(Buffer.alloc(16 << 20))).toMatchObject({ status: 200 });
+    // The control plane keeps its connections: the end of one is not what ends an answer.
+    const agent = new Agent({ keepAlive: true });
+    const reading = await host.send('GET', path('files?path=changing'), { agent });
+    expect(await put(later)).toMatchObject({ status: 200 });
+    expect(await readAnswer(reading).then(({ body }) => body.length, () => null)).toBe(bytes);
+    agent.destroy();
+    await host.call('DELETE', path('files?path=changing'));
+    await until(async () => (await openStreams()) === 0);
   });
   it('say when the disk is full, before the whole body was read', async () => {
     const endless = Readable.from((function* () { for (;;) yield Buffer.alloc(1 << 20); })());

@@ -3,7 +3,7 @@ import { limits } from '@alcove/base';
 import { FileListQuery, FileMakeFolder, FileMove, FilePath, FileReadQuery, FileRemoveQuery, FileWriteQuery, Problem } from '@alcove/contracts';
 import type { GuestSession } from '@alcove/runtime';
 import { type Exchange, readJson, readQuery, sendJson } from '../http/answer';
-import { countedBody, quieted } from '../http/body';
+import { countedBody, exactBody, quieted } from '../http/body';
 import type { Route } from '../http/server';
 import type { Rooms } from '../rooms/rooms';
 import { roomOf } from './room-params';
@@ -63,7 +63,7 @@ export function fileRoutes(rooms: Rooms): Route[] {
   ];
 }
 
-/** The length is known before the first byte, but for files without one (a size of 0, as in /proc), which are sent in chunks. */
+/** The length is known before the first byte, but for files without one (a size of 0, as in /proc), which are sent in chunks. An answer that falls short of it is cut. */
 async function read({ query, response }: Exchange, guest: GuestSession, signal: AbortSignal): Promise<void> {
   const order = readQuery(query, FileReadQuery);
   const file = await guest.readFile(order, signal);
@@ -81,9 +81,9 @@ async function read({ query, response }: Exchange, guest: GuestSession, signal: 
     'alcove-file-modified-at': file.modifiedAt,
     ...(file.size === 0 ? {} : { 'content-length': String(length) }),
   });
-  const bytesMax = file.size === 0 ? limits.http.fileBytes : length;
+  const body = file.size === 0 ? countedBody(file.body, limits.http.fileBytes) : exactBody(file.body, length);
   try {
-    await pipeline(countedBody(file.body, bytesMax), response, { signal });
+    await pipeline(body, response, { signal });
   } finally {
     file.body.destroy();
   }

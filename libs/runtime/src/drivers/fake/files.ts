@@ -1,4 +1,5 @@
 import { posix } from 'node:path';
+import { limits } from '@alcove/base';
 import { Problem, type FileEntry } from '@alcove/contracts';
 
 /** One path of a fake room's disk. `data` is base64 so that a disk is plain JSON. */
@@ -39,6 +40,17 @@ export class FakeFiles {
     const node = this.#need(this.resolve(path));
     if (node.kind !== 'file') throw new Problem('file.kind', { detail: `${path} is a folder` });
     return { node, data: Buffer.from(node.data, 'base64') };
+  }
+  /** A part of a file in slices, each as the file is when it is asked for: one that shrinks meanwhile ends early. */
+  *slices(path: string, from: number, to: number): Generator<Buffer> {
+    let { node, data } = this.read(path);
+    for (let at = from; at < to; ) {
+      if (this.#need(this.resolve(path)) !== node) ({ node, data } = this.read(path));
+      const slice = data.subarray(at, Math.min(to, at + limits.channel.frameBytes));
+      if (slice.length === 0) return;
+      yield slice;
+      at += slice.length;
+    }
   }
   write(path: string, data: Buffer, options: { mode?: string; makeParents: boolean }): void {
     const full = this.resolve(path);

@@ -80,8 +80,9 @@ export class FakeSession implements GuestSession {
     this.#open(signal);
     const { node, data } = this.#files.read(query.path);
     const offset = query.offset ?? 0;
-    const part = data.subarray(offset, query.length === undefined ? undefined : offset + query.length);
-    return { size: data.length, mode: node.mode, modifiedAt: new Date(node.modifiedMs).toISOString(), body: Readable.from(slices(part), { signal, objectMode: false }) };
+    // Without a length it goes on to the end, wherever that is by then.
+    const end = query.length === undefined ? Infinity : offset + query.length;
+    return { size: data.length, mode: node.mode, modifiedAt: new Date(node.modifiedMs).toISOString(), body: Readable.from(this.#files.slices(query.path, offset, end), { signal, objectMode: false }) };
   }
   async writeFile(query: FileWriteQuery, body: Readable, signal: AbortSignal): Promise<{ size: number }> {
     this.#open(signal);
