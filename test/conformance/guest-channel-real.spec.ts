@@ -29,13 +29,13 @@ whereBuilt('the guest channel against a real guest', () => {
     await guest?.stop();
   });
 
-  const claim = (incarnation: number, mode: 'fresh' | 'resumed') =>
+  const claim = (incarnation: number, mode: 'fresh' | 'resumed', laterMs = 0) =>
     session.claim({
       roomId: 'room_00000000000000000001',
       incarnation,
       mode,
       entropy: randomBytes(64),
-      wallClockNs: BigInt(Math.round(systemClock.now())) * 1_000_000n,
+      wallClockNs: BigInt(Math.round(systemClock.now() + laterMs)) * 1_000_000n,
       machineId: '0123456789abcdef0123456789abcdef',
       hostname: 'room',
       env: { GREETING: 'hello' },
@@ -249,6 +249,30 @@ whereBuilt('the guest channel against a real guest', () => {
     await session.resynchronise();
     expect((await run('echo again')).out).toBe('again\n');
     await until('! pgrep -f "^sleep 3000"');
+  });
+
+  it('lets nothing of the room run between a quiesce and the end of the next claim', async () => {
+    // Each line: which claim the room lives under, and its clock. A process that ran meanwhile would see the new clock under the old claim.
+    await run(['sh', '-c', 'setsid bash -c \'while :; do read -r claim < /run/alcove/claim; echo "$claim $EPOCHSECONDS"; done\' > /home/user/seen 2>&1 < /dev/null &']);
+    await until('test -s /home/user/seen');
+    const began = Math.floor(systemClock.now() / 1000);
+    for (let round = 1; round <= 5; round++) {
+      await session.quiesce();
+      await session.resynchronise();
+      await claim(1 + round, 'resumed', round * 3_600_000);
+      await until(`test $(tail -n 1 /home/user/seen | cut -d " " -f 2) -ge ${began + round * 3600}`);
+    }
+    await run('pkill -f EPOCHSECONDS');
+    const claims: string[] = [];
+    const torn = new Map<string, number>();
+    for (const line of (await run(['cat', '/home/user/seen'])).out.trim().split('\n')) {
+      const [id = '', seconds] = line.split(' ');
+      if (claims.at(-1) !== id) claims.push(id);
+      if (Number(seconds) - began + 60 >= claims.length * 3600) torn.set(id, (torn.get(id) ?? 0) + 1);
+    }
+    expect(claims).toHaveLength(6);
+    // A process may be frozen between reading the one and the other, once.
+    expect(Math.max(0, ...torn.values())).toBeLessThanOrEqual(1);
   });
 
   it('takes a new host after the old one left in the middle of everything', async () => {

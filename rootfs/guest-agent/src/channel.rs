@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, Outcome, BUSY, FLOW, PROTOCOL};
 use crate::fields::{encode, Fields};
+use crate::freezer;
 use crate::frames::{sync_answer, Event, Frame, Kind, Parser, LANE_BYTES};
 use crate::outbox::Outbox;
 use crate::room::Room;
@@ -115,6 +116,8 @@ impl Channel {
             }
             Kind::Window => self.window(&frame),
             Kind::Ping => {
+                // Whoever asks whether the room lives does not put it to sleep.
+                let _ = freezer::thaw();
                 let session = self.table().session;
                 let _ = self.outbox.send(session, 0, Kind::Pong, 0, &frame.payload);
             }

@@ -1,12 +1,12 @@
 //! The claim: a copy of a template becomes this room's incarnation. In this order: entropy, clock, identity, environment,
-//! agent; so that nothing of the room runs with a neighbour's randomness or with yesterday's time.
+//! the thaw of what was frozen before the sleep, agent; so that nothing of the room runs with a neighbour's randomness or with yesterday's time.
 
 use crate::failure::{refuse, Outcome, INVALID};
 use crate::fields::Fields;
 use crate::room::{Identity, Room};
 use crate::stream::Stream;
 use crate::template::{owned, split_pair};
-use crate::{sys, users};
+use crate::{freezer, sys, users};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -47,6 +47,7 @@ pub fn serve(stream: &Stream, fields: &Fields, room: &Room) -> Outcome<()> {
         ("claim", id),
     ];
     drop(identity);
+    freezer::thaw()?;
     room.supervisor.start();
     let entries: Vec<(&str, &[u8])> = answer.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
     stream.message(&entries)

@@ -26,9 +26,12 @@ pub fn serve(stream: &Stream, fields: &Fields, room: &Room) -> Outcome<()> {
     fields.only(&known)?;
     let child = start(fields, room)?;
     let mut job = Job::new(child, fields)?;
-    stream.message(&[("pid", job.child.id().to_string().as_bytes())])?;
-    let status = job.run(stream)?;
-    job.tell(stream, status)
+    let told = stream.message(&[("pid", job.child.id().to_string().as_bytes())]);
+    let outcome = told.and_then(|()| job.pump(stream));
+    if outcome.is_err() {
+        job.end_group();
+    }
+    job.tell(stream, outcome?)
 }
 
 fn start(fields: &Fields, room: &Room) -> Outcome<Child> {
@@ -117,15 +120,7 @@ impl Job {
     }
 
     /// Until the process has ended and what it had written was read. `Gone` when the host left: then the whole process group
-    /// is ended first.
-    fn run(&mut self, stream: &Stream) -> Outcome<ExitStatus> {
-        let outcome = self.pump(stream);
-        if outcome.is_err() {
-            self.end_group();
-        }
-        outcome
-    }
-
+    /// is to be ended.
     fn pump(&mut self, stream: &Stream) -> Outcome<ExitStatus> {
         let mut chunk = vec![0; CHUNK];
         loop {

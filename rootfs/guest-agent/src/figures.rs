@@ -3,6 +3,7 @@
 use crate::channel::Channel;
 use crate::failure::Outcome;
 use crate::fields::Fields;
+use crate::freezer;
 use crate::stream::Stream;
 use crate::sys;
 use std::fs;
@@ -26,9 +27,10 @@ pub fn stats(stream: &Stream, fields: &Fields) -> Outcome<()> {
     stream.message(&entries)
 }
 
-/// After this, nothing of the room is only in a buffer and the channel waits for a new sync.
+/// After this, nothing of the room runs, nothing of it is only in a buffer, and the channel waits for a new sync.
 pub fn quiesce(stream: &Stream, fields: &Fields, channel: &Channel) -> Outcome<()> {
     fields.only(&["svc", "dropCaches"])?;
+    freezer::freeze()?;
     sys::sync();
     if fields.flag("dropCaches")? {
         fs::write("/proc/sys/vm/drop_caches", "1")?;

@@ -1,7 +1,7 @@
 //! PID 1 of a room: mounts what the initrd left, forks the agent proper and then only reaps orphans, for ever. Because it does
 //! nothing else, the agent's own waits for its children are never raced. When the agent dies, the machine ends.
 
-use crate::{agent, sys};
+use crate::{agent, freezer, sys};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{symlink, PermissionsExt};
@@ -44,6 +44,7 @@ fn prepare() -> io::Result<()> {
     sys::mount_at("devpts", "/dev/pts", "devpts", sys::MS_NOSUID | sys::MS_NOEXEC, "gid=5,mode=620,ptmxmode=666")?;
     sys::mount_at("shm", "/dev/shm", "tmpfs", sys::MS_NOSUID | sys::MS_NODEV, "mode=1777")?;
     sys::mount_at("run", "/run", "tmpfs", sys::MS_NOSUID | sys::MS_NODEV, "mode=755")?;
+    freezer::prepare()?;
     link_descriptors();
     for directory in ["/run/alcove", "/run/lock", "/var/log/alcove"] {
         fs::create_dir_all(directory)?;

@@ -11,6 +11,7 @@ mod fields;
 mod files;
 mod figures;
 mod frames;
+mod freezer;
 mod init;
 mod initrd;
 mod logs;

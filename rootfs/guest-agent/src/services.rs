@@ -5,7 +5,7 @@ use crate::failure::{refuse, Outcome, DENIED, UNSUPPORTED};
 use crate::fields::Fields;
 use crate::room::Room;
 use crate::stream::Stream;
-use crate::{claim, connect, exec, figures, files, logs, ready, supervisor, write};
+use crate::{claim, connect, exec, figures, files, freezer, logs, ready, supervisor, write};
 
 /// Serves one stream to its end. Its caller sends END or RESET.
 pub fn serve(stream: &Stream, fields: &Fields, room: &Room, channel: &Channel) -> Outcome<()> {
@@ -13,6 +13,9 @@ pub fn serve(stream: &Stream, fields: &Fields, room: &Room, channel: &Channel) -
     let always = matches!(service, "claim" | "quiesce" | "stats" | "ready");
     if !always && !room.identity().claimed {
         return refuse(DENIED, "the room is not claimed yet");
+    }
+    if !matches!(service, "claim" | "quiesce") {
+        freezer::thaw()?;
     }
     match service {
         "claim" => claim::serve(stream, fields, room),

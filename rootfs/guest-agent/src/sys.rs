@@ -362,6 +362,7 @@ pub fn limit_open_files(count: u64) -> io::Result<()> {
 pub fn become_user(uid: u32, gid: u32, groups: &[u32], directory: &CStr, max_processes: u64) -> io::Result<()> {
     unsafe {
         check(c_setsid())?;
+        join_room();
         be_killable();
         limit_open_files(65_536)?;
         let processes = Limit {
@@ -380,10 +381,20 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32], directory: &CStr, max_pro
     Ok(())
 }
 
+/// Into the control group that is frozen while the room sleeps (freezer.rs).
+unsafe fn join_room() {
+    tell_kernel(b"/sys/fs/cgroup/room/cgroup.procs\0");
+}
+
 /// The guest agent is exempt from the out-of-memory killer; what it starts must not inherit that.
 unsafe fn be_killable() {
+    tell_kernel(b"/proc/self/oom_score_adj\0");
+}
+
+/// Writes `0`, which means this process in the one file and no adjustment in the other.
+unsafe fn tell_kernel(path: &[u8]) {
     const O_WRONLY: c_int = 1;
-    let fd = open(b"/proc/self/oom_score_adj\0".as_ptr() as *const c_char, O_WRONLY | CLOEXEC);
+    let fd = open(path.as_ptr() as *const c_char, O_WRONLY | CLOEXEC);
     if fd >= 0 {
         write(fd, b"0".as_ptr() as *const c_void, 1);
         close(fd);
