@@ -21,8 +21,11 @@ const Health = z.strictObject({ ok: z.literal(true) }).meta({ id: 'Health' });
 const Readiness = z.strictObject({ ready: z.boolean(), notReady: z.array(z.string()) }).meta({ id: 'Readiness' });
 
 const aRoom: ProblemCode[] = ['room.not_found', 'room.gone'];
-const aMove: ProblemCode[] = [...aRoom, 'room.busy', 'room.held', 'room.failed', 'host.unavailable', 'host.capacity', 'host.disk_full'];
-const inRoom: ProblemCode[] = [...aMove, 'room.not_running', 'room.wake_timeout', 'guest.closed', 'guest.limit'];
+/** Changes of a room's row: others may change it at the same time. */
+const aChange: ProblemCode[] = [...aRoom, 'room.busy'];
+const aPlace: ProblemCode[] = ['host.unavailable', 'host.capacity', 'vault.key_unavailable'];
+const aStart: ProblemCode[] = [...aChange, ...aPlace, 'room.failed', 'room.wake_timeout', 'host.disk_full', 'host.fenced', 'engine.missing', 'engine.failed'];
+const inRoom: ProblemCode[] = [...aStart, 'room.not_running', 'guest.closed', 'guest.protocol', 'guest.limit', 'guest.io'];
 const aFile: ProblemCode[] = [...inRoom, 'file.not_found', 'file.denied', 'file.kind'];
 
 export const routes = {
@@ -70,7 +73,7 @@ export const routes = {
 
   createRoom: {
     method: 'POST', path: '/v1/rooms', tag: 'Rooms', summary: 'Create a room', description: 'The room starts at once; the answer does not wait for it.', access: 'rooms:write', idempotent: true,
-    body: { json: CreateRoom }, answer: { status: 201, description: 'The room', schema: Room }, problems: ['room.limit', 'template.not_found', 'user.gone', 'host.capacity'],
+    body: { json: CreateRoom }, answer: { status: 201, description: 'The room', schema: Room }, problems: ['room.limit', 'template.not_found', 'user.gone', ...aPlace],
   },
   listRooms: {
     method: 'GET', path: '/v1/rooms', tag: 'Rooms', summary: 'List rooms', description: 'By user, state or metadata (`metadata[team]=a`).', access: 'rooms:read',
@@ -81,16 +84,16 @@ export const routes = {
     answer: { status: 200, description: 'The room', schema: Room }, problems: aRoom,
   },
   destroyRoom: {
-    method: 'DELETE', path: '/v1/rooms/:roomId', tag: 'Rooms', summary: 'Destroy a room', description: 'Its disk, its images and its keys go; nothing brings them back.', access: 'rooms:write',
-    answer: { status: 202, description: 'The room, which is being destroyed', schema: Room }, problems: aRoom,
+    method: 'DELETE', path: '/v1/rooms/:roomId', tag: 'Rooms', summary: 'Destroy a room', description: 'Its disk and its images go; nothing brings them back. Keys are the user\'s and go with the user.', access: 'rooms:write',
+    answer: { status: 202, description: 'The room, which is being destroyed', schema: Room }, problems: aChange,
   },
   wakeRoom: {
     method: 'POST', path: '/v1/rooms/:roomId/wake', tag: 'Rooms', summary: 'Wake a room and wait until it runs', access: 'rooms:write',
-    answer: { status: 200, description: 'The running room, and where its memory came from', schema: WakeAnswer }, problems: [...aMove, 'room.wake_timeout'],
+    answer: { status: 200, description: 'The running room, and where its memory came from', schema: WakeAnswer }, problems: aStart,
   },
   hibernateRoom: {
     method: 'POST', path: '/v1/rooms/:roomId/hibernate', tag: 'Rooms', summary: 'Put a room to sleep and wait until its image is durable', access: 'rooms:write',
-    answer: { status: 200, description: 'The sleeping room', schema: Room }, problems: aMove,
+    answer: { status: 200, description: 'The sleeping room', schema: Room }, problems: [...aChange, 'room.failed'],
   },
   roomEvents: {
     method: 'GET', path: '/v1/rooms/:roomId/events', tag: 'Rooms', summary: 'Follow what happens to a room', access: 'rooms:read',
@@ -99,11 +102,11 @@ export const routes = {
   },
   setEnv: {
     method: 'PUT', path: '/v1/rooms/:roomId/env', tag: 'Rooms', summary: 'Set environment variables', description: 'Adds or replaces the given names. Values are sealed and never shown again; they count from the next start of the agent.', access: 'rooms:write',
-    body: { json: EnvVars }, answer: { status: 200, description: 'The room', schema: Room }, problems: aRoom,
+    body: { json: EnvVars }, answer: { status: 200, description: 'The room', schema: Room }, problems: [...aChange, 'vault.key_unavailable'],
   },
   removeEnv: {
     method: 'DELETE', path: '/v1/rooms/:roomId/env/:name', tag: 'Rooms', summary: 'Remove an environment variable', access: 'rooms:write',
-    answer: { status: 200, description: 'The room', schema: Room }, problems: aRoom,
+    answer: { status: 200, description: 'The room', schema: Room }, problems: [...aChange, 'vault.key_unavailable'],
   },
 
   invoke: {
@@ -116,7 +119,7 @@ export const routes = {
   },
   exec: {
     method: 'POST', path: '/v1/rooms/:roomId/exec', tag: 'In the room', summary: 'Run a command', description: 'Server-sent events: start, stdout, stderr, exit. Going away ends the command.', access: 'rooms:exec',
-    query: Wake, body: { json: ExecRequest }, answer: { status: 200, description: 'Events named by their kind', schema: ExecEvent, type: 'text/event-stream' }, problems: [...inRoom, 'exec.not_found'],
+    query: Wake, body: { json: ExecRequest }, answer: { status: 200, description: 'Events named by their kind', schema: ExecEvent, type: 'text/event-stream' }, problems: [...inRoom, 'exec.not_found', 'file.not_found', 'file.denied', 'file.kind'],
   },
   readFile: {
     method: 'GET', path: '/v1/rooms/:roomId/files', tag: 'In the room', summary: 'Read a file', access: 'rooms:exec',

@@ -1,7 +1,7 @@
 import { Ajv2020 } from 'ajv/dist/2020';
 import { z } from 'zod';
 import { routeTable } from '../door/route';
-import { openApiDocument } from './document';
+import { openApiDocument, problemsOf } from './document';
 
 type Json = Record<string, unknown>;
 const document = openApiDocument() as Json & { paths: Record<string, Record<string, Json>>; components: { schemas: Record<string, Json> } };
@@ -93,4 +93,13 @@ describe('the OpenAPI document', () => {
   it('has a type of its own for what callers send and get', () => {
     expect(Object.keys(document.components.schemas)).toEqual(expect.arrayContaining(['ApiKey', 'CreateRoom', 'ExecEvent', 'FileEntry', 'Problem', 'Room', 'RoomEvent', 'Tenant', 'User', 'WakeAnswer']));
   });
+});
+
+it.each([
+  ['createRoom', ['host.unavailable', 'host.capacity', 'vault.key_unavailable', 'request.idempotency_reused']],
+  ['wakeRoom', ['room.failed', 'host.fenced', 'engine.missing', 'engine.failed', 'vault.key_unavailable']],
+  ['invoke', ['guest.protocol', 'guest.io', 'agent.timeout', 'host.fenced']],
+  ['exec', ['exec.not_found', 'file.not_found', 'guest.io']],
+] as const)('%s names what can come out of it', (id, codes) => {
+  expect(problemsOf(routeTable[id])).toEqual(expect.arrayContaining([...codes]));
 });
