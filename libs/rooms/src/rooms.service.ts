@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import { assert, type Clock, limits, newId, type Random, systemRandom } from '@alcove/base';
 import { CreateRoom, type EnvVars, isProblem, ListRooms, Problem, type Principal, type ProblemCode, type ResumedFrom, type Room, type RoomEvent, type RoomPage, type User, type WakeAnswer } from '@alcove/contracts';
 import type { SqlTx } from '@alcove/db';
@@ -62,7 +63,8 @@ export class RoomsService<Scope = SqlTx> {
 
   /**
    * Makes a room and starts it; resolves at once, in state `provisioning`, or with `wait` when it runs. Problems: `template.not_found`, `room.limit`,
-   * `user.gone`, `request.invalid` (a size that the template has not), `host.capacity`, `host.unavailable`; with `wait` those of wake. The room of an
+   * `user.gone`, `request.invalid` (a size that the template has not), `host.capacity`, `host.unavailable`; `vault.key_unavailable`,
+   * `request.idempotency_reused`; with `wait` those of wake. The room of an
    * `idempotencyKey` is named by it for a day: a repeat finds the room also when the process died before it could keep its answer.
    */
   async create(principal: Principal, input: z.input<typeof CreateRoom>, options: { wait?: boolean; signal?: AbortSignal; idempotencyKey?: string } = {}): Promise<Room> {
@@ -71,8 +73,12 @@ export class RoomsService<Scope = SqlTx> {
     const { fleet, secrets, owners, mover, clock, waiter, store } = this.#parts;
     const named = options.idempotencyKey === undefined ? null : idOfRepeats(principal, options.idempotencyKey);
     const before = named && (await store.find(tenantId, named));
-    if (before && before.room.createdAt > clock.now() - limits.http.idempotencyTtlMs) return toRoom(before.room);
     const { userId, template: name = this.#parts.defaultTemplate, size: asked = {}, metadata = {}, env = {} } = input;
+    if (before && before.room.createdAt > clock.now() - limits.http.idempotencyTtlMs) {
+      // The answer to the first request, and with it what was asked for, was lost: the room tells.
+      if (!isSameRequest(before.room, { userId, template: name, metadata })) throw new Problem('request.idempotency_reused');
+      return toRoom(before.room);
+    }
     const template = await fleet.template(name);
     checkSize(asked, template.size);
     checkEnv(env);
@@ -174,12 +180,12 @@ export class RoomsService<Scope = SqlTx> {
     return isLost(applied.room ?? undefined, incarnation);
   }
 
-  /** The room's events with numbers above `after` (all of them without it), in order. A destroyed room's can still be read. */
+  /** The room's events with numbers above `after` (all of them without it; none of them beyond the last), in order. A destroyed room's can still be read. */
   async events(principal: Principal, roomId: string, query: { after?: string; limit?: number } = {}): Promise<RoomEvent[]> {
     requireScope(principal, 'rooms:read');
     const tenantId = tenantOf(principal);
     const after = query.after === undefined ? 0 : Number(query.after);
-    const events = await this.#parts.store.events(tenantId, roomId, Number.isSafeInteger(after) ? after : 0, query.limit ?? limits.page.max);
+    const events = await this.#parts.store.events(tenantId, roomId, Number.isNaN(after) ? 0 : after, query.limit ?? limits.page.max);
     if (events.length === 0 && !(await this.#parts.store.find(tenantId, roomId))) throw new Problem('room.not_found');
     return events;
   }
@@ -260,6 +266,10 @@ function isLost(room: RoomRecord | undefined, incarnation: number): boolean {
 /** The same for every repeat of a request, and no other's: keys of one API key only meet each other. */
 function idOfRepeats({ tenantId, keyId }: Principal, idempotencyKey: string): string {
   return `room_${createHash('sha256').update(JSON.stringify([tenantId, keyId, idempotencyKey])).digest('hex').slice(0, 20)}`;
+}
+
+function isSameRequest(room: RoomRecord, asked: Pick<RoomRecord, 'userId' | 'template' | 'metadata'>): boolean {
+  return isDeepStrictEqual([room.userId, room.template, { ...room.metadata }], [asked.userId, asked.template, { ...asked.metadata }]);
 }
 
 /** A room has its template's size, because the template's memory was captured with it: processors, RAM and a mounted disk. A recipe names another one. */

@@ -42,6 +42,7 @@ describe('RoomsService', () => {
     unsubscribe();
     const events = await two.rooms.service.events(me, room.id, { after: '2' });
     expect(events.map((event) => event.to)).toEqual(['hibernating', 'hibernated', 'hibernated']);
+    for (const after of ['5', '2147483648', '9007199254740992', '9999999999999999999']) expect(await two.rooms.service.events(me, room.id, { after })).toEqual([]);
   });
 
   it('makes one room of a request that is repeated after its answer was lost', async () => {
@@ -49,6 +50,9 @@ describe('RoomsService', () => {
     const [first, other] = [await ask('order-1'), await ask('order-2')];
     expect((await two.rooms.service.create(me, { userId: 'ada' }, { idempotencyKey: 'order-1' })).id).toBe(first.id);
     expect(other.id).not.toBe(first.id);
+    for (const changed of [{ userId: 'bob' }, { userId: 'ada', metadata: { team: 'red' } }, { userId: 'ada', template: 'other' }]) {
+      await expect(one.rooms.service.create(me, changed, { idempotencyKey: 'order-1' })).rejects.toMatchObject({ code: 'request.idempotency_reused' });
+    }
     expect((await one.rooms.service.list(me, {})).rooms).toHaveLength(2);
     const stranger = { ...me, keyId: 'another' };
     expect((await one.rooms.service.create(stranger, { userId: 'bob' }, { idempotencyKey: 'order-1' })).id).not.toBe(first.id);
