@@ -8,7 +8,7 @@ import { Metrics } from './door/metrics';
 
 runProcess({
   name: 'api',
-  closeMs: 2 * limits.http.closeMs,
+  closeMs: limits.http.processCloseMs,
   failure: startFailure,
   start: async () => {
     const config = apiConfig();

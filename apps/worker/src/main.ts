@@ -7,7 +7,7 @@ import { describeConfig, workerConfig } from './config';
 
 runProcess({
   name: 'worker',
-  closeMs: 2 * limits.http.closeMs,
+  closeMs: limits.http.processCloseMs,
   failure: startFailure,
   start: async () => {
     const config = workerConfig();

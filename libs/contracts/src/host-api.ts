@@ -17,9 +17,9 @@ export const ImageRef = z.strictObject({
   roomId: RoomIdSchema,
   incarnation: Incarnation,
   generation: z.int().min(1).meta({ description: "The room's count of images, never reused" }),
-  templateId: z.string(),
-  compatibility: z.string().meta({ description: 'SHA-256 over everything a memory image depends on' }),
-  diskState: z.string(),
+  templateId: z.string().max(64),
+  compatibility: z.string().max(64).meta({ description: 'SHA-256 over everything a memory image depends on' }),
+  diskState: z.string().max(64),
   bytes: z.int().nonnegative(),
   pages: z.int().nonnegative(),
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
@@ -94,7 +94,7 @@ export const IncarnationState = z.strictObject({
   incarnation: Incarnation,
   phase: IncarnationPhase,
   sequence: z.int(),
-  reason: z.string().optional(),
+  reason: z.string().max(128).optional(),
   image: ImageRef.optional(),
   guestPrivateBytes: z.int().optional(),
   vmmOverheadBytes: z.int().optional(),
@@ -122,9 +122,9 @@ export const Heartbeat = z.strictObject({
   description: HostDescription,
   capacity: Capacity,
   /** Everything that runs here, always complete. */
-  incarnations: z.array(IncarnationState).max(10_000),
+  incarnations: z.array(IncarnationState).max(limits.host.incarnations),
   /** What ended since the last acknowledged beat, with the reason (`vmm_exited`, `guest_dead`, `fenced` …). */
-  ended: z.array(IncarnationState).max(10_000),
+  ended: z.array(IncarnationState).max(limits.host.ended),
 });
 export type Heartbeat = z.infer<typeof Heartbeat>;
 
@@ -136,5 +136,5 @@ export const HeartbeatAnswer = z.strictObject({
 });
 export type HeartbeatAnswer = z.infer<typeof HeartbeatAnswer>;
 
-export const HostState = z.strictObject({ hostId: z.string(), bootId: z.string(), fenced: z.boolean(), description: HostDescription, capacity: Capacity, incarnations: z.array(IncarnationState) });
+export const HostState = z.strictObject({ hostId: z.string(), bootId: z.string(), fenced: z.boolean(), description: HostDescription, capacity: Capacity, incarnations: z.array(IncarnationState).max(limits.host.incarnations) });
 export type HostState = z.infer<typeof HostState>;

@@ -12,7 +12,7 @@ export const ExecRequest = z
     cwd: path.optional(),
     user: userName.optional(),
     timeoutMs: z.int().min(1).max(limits.exec.timeoutMsMax).default(limits.exec.timeoutMsDefault),
-    stdin: z.string().optional().meta({ description: 'Given to the command, then closed' }),
+    stdin: z.string().refine((text) => Buffer.byteLength(text) <= limits.exec.stdinBytes, `at most ${limits.exec.stdinBytes} bytes as UTF-8`).optional().meta({ description: 'Given to the command, then closed. For more, write a file' }),
     outputBytes: z.int().min(1).max(limits.exec.outputBytesMax).default(limits.exec.outputBytesDefault),
   })
   .meta({ id: 'ExecRequest' });

@@ -11,7 +11,7 @@ export { jobPayloads, type JobName, type JobPayload } from './jobs';
 export { isProblem, Problem, type ProblemBody, type ProblemOptions } from './problem';
 export { problemCodes, type ProblemCode } from './problem-codes';
 export {
-  CreateRoom, EnvVars, Isolation, ListRooms, Metadata, resumeLevels, Room, RoomEvent, RoomIdSchema, RoomPage, RoomSize, roomStates, TemplateName, UserId, WakeAnswer, wantedStates,
+  CreateRoom, EnvName, EnvVars, Isolation, ListRooms, Metadata, resumeLevels, Room, RoomEvent, RoomIdSchema, RoomPage, RoomSize, roomStates, TemplateName, UserId, WakeAnswer, wantedStates,
   type ResumedFrom, type RoomState, type Wanted,
 } from './rooms';
 export {

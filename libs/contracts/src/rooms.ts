@@ -21,13 +21,20 @@ export const RoomIdSchema = roomId;
 export const UserId = z.string().min(1).max(limits.room.userIdChars).regex(/^[A-Za-z0-9._@:+-]+$/, 'letters, digits and . _ @ : + - only').meta({ id: 'UserId', description: "The tenant's own name for its user" });
 export const TemplateName = z.string().min(1).max(64).regex(/^[a-z0-9][a-z0-9._-]*$/);
 
+/** Bytes of names and values as UTF-8. */
+function byteLength(pairs: Readonly<Record<string, string>>): number {
+  return Object.entries(pairs).reduce((sum, [name, value]) => sum + Buffer.byteLength(name) + Buffer.byteLength(value), 0);
+}
+
 export const Metadata = z
   .record(z.string().min(1).max(limits.room.metadataKeyChars), z.string().max(limits.room.metadataValueChars))
   .refine((m) => Object.keys(m).length <= limits.room.metadataKeys, `at most ${limits.room.metadataKeys} keys`)
+  .refine((m) => byteLength(m) <= limits.room.metadataBytes, `at most ${limits.room.metadataBytes} bytes in all`)
   .meta({ id: 'Metadata' });
 
+export const EnvName = z.string().max(limits.room.envNameChars).regex(/^[A-Za-z_][A-Za-z0-9_]*$/);
 export const EnvVars = z
-  .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/), z.string().max(limits.room.envValueBytes).refine((v) => !v.includes('\0') && !v.includes('\n'), 'no NUL, no line feed'))
+  .record(EnvName, z.string().max(limits.room.envValueBytes).refine((v) => !v.includes('\0') && !v.includes('\n'), 'no NUL, no line feed'))
   .refine((e) => Object.keys(e).length <= limits.room.envVars, `at most ${limits.room.envVars} variables`)
   .meta({ id: 'EnvVars' });
 

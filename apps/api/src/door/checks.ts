@@ -1,4 +1,4 @@
-import { Problem, RoomIdSchema, UserId, type ProblemCode } from '@alcove/contracts';
+import { EnvName, Problem, RoomIdSchema, UserId, type ProblemCode } from '@alcove/contracts';
 import { z } from 'zod';
 import type { BodySpec, RouteSpec } from './route';
 
@@ -11,7 +11,7 @@ const params: Record<string, { schema: z.ZodType; problem: ProblemCode }> = {
   userId: { schema: UserId, problem: 'user.not_found' },
   tenantId: { schema: z.uuid(), problem: 'tenant.not_found' },
   keyId: { schema: z.string().regex(/^key_[0-9a-f]{20}$/), problem: 'key.not_found' },
-  name: { schema: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/), problem: 'request.invalid' },
+  name: { schema: EnvName, problem: 'request.invalid' },
   asset: { schema: z.string().regex(/^[a-z.-]{1,64}$/), problem: 'request.unknown_route' },
 };
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { request } from 'node:https';
 import { join } from 'node:path';
-import { systemClock, type Clock } from '@alcove/base';
+import { limits, systemClock, type Clock } from '@alcove/base';
 import { migrate } from '@alcove/db';
 import { migrateJobs } from '@alcove/jobs';
 import { acceptsQueries, createDatabase } from '../embedded-postgres';
@@ -17,7 +17,8 @@ const probeMs = 50;
 const hopelessRestarts = 6;
 const lookMs = 500;
 const roundsPerLogCheck = 60;
-const stopMs = 15_000;
+/** Longer than any of them gives itself to close (the api lets calls finish): who is killed here would not have ended. */
+export const stopMs = limits.http.processCloseMs + 2_000;
 const databaseStopMs = 30_000;
 /**
  * One after the other: the api lets calls finish, and they need the host agent; and the host agent's lease is renewed through the api for as long as that takes, so
