@@ -4,7 +4,6 @@ import { BenchRoom } from './bench-room';
 import { percentile, summarise, target } from './figures';
 import type { BenchOptions, BenchReport } from './report';
 
-const coldSamples = 5;
 const crowds = [1, 5, 20];
 const fills = [10, 100];
 
@@ -35,7 +34,7 @@ export async function benchWake(client: ApiClient, bare: Bare, options: BenchOpt
   await room.destroy();
   for (const mebibytes of fills) figures[`wake, ${mebibytes} MiB of random bytes in RAM`] = summarise(await filled(client, mebibytes, options));
   for (const size of crowds) figures[`wake, ${size} at once`] = summarise(await crowd(client, size, options));
-  const cold = await bare.coldBoots(Math.min(coldSamples, samples), say);
+  const cold = await bare.coldBoots(samples, say);
   figures['cold boot → first answer'] = summarise(cold);
   const targets = [
     target('wake / bare resume, p50', percentile(idle, 50) / percentile(alone, 50), '<=', 1.35),

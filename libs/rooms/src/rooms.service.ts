@@ -150,11 +150,11 @@ export class RoomsService<Scope = SqlTx> {
   async route(principal: Principal, roomId: string, options: { wake: boolean; signal?: AbortSignal }): Promise<RoomRoute> {
     requireScope(principal, 'rooms:exec');
     const { clock } = this.#parts;
+    const startedAt = clock.monotonic();
     const tenantId = tenantOf(principal);
     const found = await this.#find(principal, roomId);
     if (found.room.state === 'running') return this.#routeOf(found.room, 0);
     if (!options.wake) throw new Problem('room.not_running');
-    const startedAt = clock.monotonic();
     const room = await this.#awake({ tenantId, roomId }, { actor: actorOf(principal), known: found }, 'invocation', options.signal);
     return this.#routeOf(room, clock.monotonic() - startedAt);
   }
