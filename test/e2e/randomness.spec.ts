@@ -19,10 +19,10 @@ it(`gives ${rooms} rooms of one template nothing in common, before and after a s
   const later: Record<string, string>[] = [];
   for (const id of ids) later.push(await draw(id));
   const sources = Object.keys(draws[0] ?? {});
-  expect(sources).toEqual(expect.arrayContaining(['uuid', 'randomBytes', 'mathRandom', 'python', 'openssl', 'urandom', 'kernelUuid', 'machineId', 'bootNonce']));
-  // What names the room stays through a sleep; a kernel's boot id belongs to the template's kernel (see rootfs/README.md) and is not random to a room.
-  const identity = ['machineId', 'bootNonce'];
-  for (const source of sources.filter((name) => name !== 'bootId')) {
+  expect(sources).toEqual(expect.arrayContaining(['uuid', 'randomBytes', 'mathRandom', 'python', 'openssl', 'urandom', 'kernelUuid', 'machineId', 'bootNonce', 'bootId']));
+  // What names the room stays through a sleep.
+  const identity = ['machineId', 'bootNonce', 'bootId'];
+  for (const source of sources) {
     const first = draws.map((drawn) => drawn[source]);
     const second = later.map((drawn) => drawn[source]);
     expect({ source, distinct: new Set(first).size }).toEqual({ source, distinct: rooms });
