@@ -1,6 +1,7 @@
 /** A room that does its worst: the host agent stays up and small, and the neighbour is answered rightly before, during and after. */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { limits } from '@alcove/base';
 import { freshTenant } from '../../apps/cli/src/platform/development-key';
 import { codeOf, exec, say, startPlatform, until, type ExecResult, type Platform } from '../e2e/platform';
 import { testConfig } from '../e2e/e2e.config';
@@ -8,8 +9,8 @@ import { Neighbour } from './neighbour';
 
 jest.setTimeout(900_000);
 const hostMiBMax = 600;
-/** Sockets to the API that are kept alive, and files of a moment. */
-const spareFiles = 16;
+/** Connections that the API keeps alive for a minute, one for each call that a key may make at once, and files of a moment. */
+const spareFiles = limits.key.concurrent + 16;
 let platform: Platform;
 /** A room of its own for each case: what a fork bomb leaves behind goes on. */
 let hostile: string;
