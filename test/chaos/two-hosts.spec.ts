@@ -9,7 +9,7 @@ import { join, resolve } from 'node:path';
 import { newId } from '@alcove/base';
 import { freePort } from '../../apps/cli/src/embedded-postgres';
 import { ensureCertificates, tlsFiles } from '../../apps/cli/src/setup/certificates';
-import { say, startPlatform, until, type Platform } from '../e2e/platform';
+import { codeOf, say, startPlatform, until, type Platform } from '../e2e/platform';
 import { SeveredWire } from './severed-wire';
 
 jest.setTimeout(600_000);
@@ -71,12 +71,34 @@ async function vmsIn(folder: string): Promise<{ pid: number; roomId: string }[]>
 /** Makes rooms until one lives on each of the two hosts. */
 async function roomOnEach(): Promise<[string, string]> {
   for (let n = 0; n < 24; n++) {
-    const room = (await platform.client.createRoom({ userId: `moving-${n}` })).id;
+    const room = (await platform.client.createRoom({ userId: newId('user') })).id;
     await say(platform, room, 'nonce');
     const [first, second] = await Promise.all(hosts.map(async (host) => (await vmsIn(host.folder))[0]?.roomId));
     if (first && second) return [first, second];
   }
   throw new Error('the two hosts got no room each');
+}
+
+/** A host that gets new rooms is heard by the control plane, and so is all that it says of old ones. */
+async function untilBeating(host: ExtraHost): Promise<void> {
+  await until('the mended host takes rooms again', async () => {
+    const { id } = await platform.client.createRoom({ userId: newId('user') });
+    await say(platform, id, 'count').catch(() => undefined);
+    return (await vmsIn(host.folder)).some((vm) => vm.roomId === id);
+  }, 180_000);
+}
+
+/** The ids of the images that ever stood in the room's row, until it woke from one. */
+async function imagesTold(room: string): Promise<string[]> {
+  const told: string[] = [];
+  const enough = new AbortController();
+  for await (const { data } of platform.client.roomEvents(room, null, enough.signal)) {
+    const event = JSON.parse(data) as { type: string; resumedFrom: string | null; detail?: { imageId?: string } };
+    if (event.type === 'image') told.push(String(event.detail?.imageId));
+    if (event.resumedFrom === 'memory') break;
+  }
+  enough.abort();
+  return told;
 }
 
 it('fences the host that lost its network, and refuses what it says later', async () => {
@@ -92,16 +114,45 @@ it('fences the host that lost its network, and refuses what it says later', asyn
   expect((await vmsIn(right.folder)).filter((vm) => vm.roomId === room)).toHaveLength(1);
 
   for (const wire of left.wires) wire.mend();
-  const newcomer = await until('the mended host takes rooms again', async () => {
-    const id = (await platform.client.createRoom({ userId: newId('user') })).id;
-    await say(platform, id, 'count').catch(() => undefined);
-    return (await vmsIn(left.folder)).length > 0 ? id : undefined;
-  }, 180_000);
-  expect(newcomer).not.toBe(room);
+  await untilBeating(left);
   const settled = await platform.client.room(room);
   expect({ incarnation: settled.incarnation, state: settled.state, image: settled.image }).toEqual({ incarnation: after.incarnation, state: 'running', image: after.image });
   expect((await say(platform, room, 'nonce')).answer.nonce).toBe(moved.answer.nonce);
   expect((await vmsIn(left.folder)).some((vm) => vm.roomId === room)).toBe(false);
+});
+
+it('refuses the image that a host finished while it was cut off', async () => {
+  const [left, right] = hosts as [ExtraHost, ExtraHost];
+  const [room] = await roomOnEach();
+  const before = await platform.client.room(room);
+  // More to seal than an idle room has, so that the wire is cut in the middle of it.
+  await say(platform, room, 'fill 64');
+  const images = join(platform.home, 'store/rooms', room, 'images');
+  const filesOf = async () => readdir(images).catch(() => [] as string[]);
+  const known = new Set(await filesOf());
+  const asked = codeOf(platform.client.hibernate(room)).catch(() => 'lost');
+  await until('the image is being written', async () => (await filesOf()).some((name) => name.endsWith('.partial')));
+  for (const wire of left.wires) wire.cut();
+
+  const late = await until('the cut-off host has finished the image', async () => (await filesOf()).find((name) => !known.has(name) && !name.endsWith('.partial')));
+  expect((await platform.client.room(room)).image).toBeNull();
+  const moved = await until('the room answers from the other host', async () => say(platform, room, 'nonce').catch(() => undefined), 240_000);
+  await asked;
+  await platform.client.hibernate(room);
+  const after = await platform.client.room(room);
+  expect(after).toMatchObject({ state: 'hibernated', resumedFrom: 'disk' });
+  expect(after.incarnation).toBeGreaterThan(before.incarnation);
+
+  for (const wire of left.wires) wire.mend();
+  await untilBeating(left);
+  const settled = await platform.client.room(room);
+  expect({ incarnation: settled.incarnation, state: settled.state, image: settled.image }).toEqual({ incarnation: after.incarnation, state: 'hibernated', image: after.image });
+  expect(await say(platform, room, 'nonce')).toMatchObject({ resumedFrom: 'memory', answer: { nonce: moved.answer.nonce } });
+  const told = await imagesTold(room);
+  expect(told.length).toBeGreaterThan(0);
+  expect(told).not.toContain(late);
+  const living = [...(await vmsIn(left.folder)), ...(await vmsIn(right.folder)), ...(await platform.status()).virtualMachines];
+  expect(living.filter((vm) => vm.roomId === room)).toHaveLength(1);
 });
 
 it('ends with the test', async () => {
