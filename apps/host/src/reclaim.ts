@@ -30,6 +30,9 @@ export interface ReclaimInput {
   held: ReadonlySet<string>;
 }
 
+/** Why a VM was ended whose start an agent before this one had not finished. */
+export const halfStarted = 'half_started';
+
 export function vmName(room: RoomKey): string {
   return `${room.roomId}/${room.incarnation}`;
 }
@@ -59,11 +62,11 @@ export function decideReclaim(input: ReclaimInput): ReclaimPlan {
   return plan;
 }
 
-function judge(vm: FoundVm, record: RoomRecord | undefined): 'adopt' | 'orphan' | 'superseded' | 'ended_before' | 'half_started' {
+function judge(vm: FoundVm, record: RoomRecord | undefined): 'adopt' | 'orphan' | 'superseded' | 'ended_before' | typeof halfStarted {
   if (!record || vm.incarnation > record.incarnation) return 'orphan';
   if (vm.incarnation < record.incarnation) return 'superseded';
   if (!livePhases.has(record.phase) || record.phase === 'ending') return 'ended_before';
-  return vm.whole ? 'adopt' : 'half_started';
+  return vm.whole ? 'adopt' : halfStarted;
 }
 
 /** Seen before, and that long ago; otherwise it is watched. */

@@ -1,5 +1,5 @@
 import { type ImageRef, problemCodes, type ProblemCode } from '@alcove/contracts';
-import { afterFailure, levelsOf } from './levels';
+import { afterFailure, leftHalfStarted, levelsOf } from './levels';
 
 const image = { id: 'img_1' } as ImageRef;
 const previous = { id: 'img_0' } as ImageRef;
@@ -30,4 +30,12 @@ it('goes on to the next level for failures of the level itself, and gives up for
   for (const code of ['host.disk_full', 'engine.missing', 'vault.key_unavailable', 'internal'] as const) expect(afterFailure(code, 1, memory)).toBe('give_up');
   expect(afterFailure('engine.failed', 1, memory)).toBe('again');
   expect(afterFailure('image.corrupt', 1, memory)).toBe('next');
+});
+
+it('puts the disk back only under a start from memory that nobody saw the end of', () => {
+  const vain = { ran: false, level: 'memory', reason: 'half_started' } as const;
+  expect(leftHalfStarted(vain)).toBe(true);
+  for (const other of [undefined, { ...vain, ran: true }, { ...vain, level: 'disk' as const }, { ...vain, reason: 'start_interrupted' }]) expect(leftHalfStarted(other)).toBe(false);
+  expect(levelsOf({ image, previous, hasDisk: true }, true)[0]).toMatchObject({ level: 'memory', rollBackDisk: true });
+  expect(levelsOf({ image, previous, hasDisk: true })[0]).toMatchObject({ level: 'memory', rollBackDisk: false });
 });

@@ -6,7 +6,7 @@ import type { Driver, FoundVm, RoomSpec, Started } from '@alcove/runtime';
 import { imageOf, type Journal, livePhases, type RoomRecord } from '../journal';
 import type { Templates } from '../templates';
 import { withDeadline } from './deadline';
-import { levelsOf } from './levels';
+import { leftHalfStarted, levelsOf } from './levels';
 import { LiveGuest, type RoomStream } from './live-guest';
 import { startRoom, type StartedAt } from './start-room';
 
@@ -180,7 +180,7 @@ export class RoomRunner {
   async #start(spec: RoomSpec, order: EnsureRunning): Promise<RunningReport> {
     const { clock, driver, log } = this.world;
     const startedAt = clock.monotonic();
-    const levels = levelsOf(order);
+    const levels = levelsOf(order, leftHalfStarted(this.record));
     const generation = Math.max(order.image?.generation ?? 0, order.previous?.generation ?? 0, this.record?.generation ?? 0);
     await this.#intend({ ...blankRecord(this.roomId, spec.incarnation), phase: 'starting', operationId: order.operationId, templateId: order.templateId, generation, level: levels[0]?.level ?? 'new' });
     try {
