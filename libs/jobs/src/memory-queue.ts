@@ -84,10 +84,16 @@ export class MemoryQueue extends JobQueue {
       await consumer.handler(structuredClone(entry.job), { jobId: entry.job.id, attempt: entry.attempts });
     } catch {
       if (entry.attempts >= jobCatalogue[entry.job.name].attempts) return;
-      const delay = limits.retry.firstDelayMs * 2 ** (entry.attempts - 1);
-      this.#waiting[queue].push({ ...entry, dueAt: this.#clock.now() + delay });
+      const dueAt = this.#clock.now() + limits.retry.firstDelayMs * 2 ** (entry.attempts - 1);
+      this.#waiting[queue].push({ ...entry, dueAt });
       // Whoever consumes then will take it; not waited for here, so that stop() is not held up by a delay.
-      void this.#clock.sleep(delay).then(() => this.#pump(queue));
+      void this.#pumpAt(queue, dueAt);
     }
+  }
+
+  /** A timer may ring a moment before the wall clock says that it is time. */
+  async #pumpAt(queue: QueueName, dueAt: number): Promise<void> {
+    for (let left = dueAt - this.#clock.now(); left > 0; left = dueAt - this.#clock.now()) await this.#clock.sleep(Math.ceil(left));
+    this.#pump(queue);
   }
 }
