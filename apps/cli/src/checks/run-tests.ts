@@ -74,7 +74,8 @@ async function runWith(context: Context, suite: Suite, { reports, flags }: { rep
   }
   const report = join(reports, `${suite.name.replace(/\W+/g, '-')}.json`);
   const { jest, pattern, serial } = suite.run;
-  const words = ['node', '--no-warnings', '--experimental-vm-modules', 'node_modules/jest/bin/jest.js', '--selectProjects', jest, '--passWithNoTests', '--json', `--outputFile=${report}`];
+  // --forceExit: a test that gave up leaves what it waited for waiting, and would keep the run from its end.
+  const words = ['node', '--no-warnings', '--experimental-vm-modules', 'node_modules/jest/bin/jest.js', '--selectProjects', jest, '--passWithNoTests', '--forceExit', '--json', `--outputFile=${report}`];
   if (serial) words.push('--runInBand');
   if (pattern) words.push('--testPathPatterns', pattern);
   const code = await run(context, words, env);
