@@ -24,11 +24,11 @@ export const suites: Suite[] = [
     name: 'rooms',
     about: 'the platform end to end, under attack, with processes killed in every move, with real VMs',
     when: 'slow',
-    run: { jest: 'rooms', serial: true, pattern: 'test/(e2e/(?!upgrade)|security/|chaos/killed)' },
+    run: { jest: 'rooms', serial: true, pattern: 'test/(e2e/(?!upgrade|agentcore)|security/(?!damaged)|chaos/killed)' },
     reduced: '100 sleeps of one room in place of 25, files of 1 GiB in place of 64 MiB, 7 kinds of garbage on the channel in place of 3',
     needsTemplate: true,
   },
-  { name: 'hosts and upgrades', about: 'a host cut off from the network, a program upgraded, with real VMs', when: 'all', run: { jest: 'rooms', serial: true, pattern: 'test/(e2e/upgrade|chaos/two-hosts)' }, needsTemplate: true },
+  { name: 'rooms at length', about: 'a host cut off, a program upgraded, damaged images, agents for AgentCore, with real VMs', when: 'all', run: { jest: 'rooms', serial: true, pattern: 'test/(e2e/(upgrade|agentcore)|security/damaged|chaos/two-hosts)' }, needsTemplate: true },
   { name: 'queue on Redis', about: "the queue's suites on Debian's Redis", when: 'all', run: { jest: 'postgres', pattern: 'integration/jobs' }, needsRedis: true },
   { name: 'kvm', about: 'the KVM path inside an emulated host that has it', when: 'kvm', run: { jest: 'kvm', serial: true }, needsTemplate: true },
 ];
