@@ -16,14 +16,14 @@ const base = {
   modulePathIgnorePatterns: ['<rootDir>/dist/'],
 };
 const withPostgres = { globalSetup: '<rootDir>/test/start-postgres.ts', globalTeardown: '<rootDir>/test/stop-postgres.ts' };
-const onRealVms = { setupFilesAfterEnv: ['<rootDir>/test/retry-once.ts'] };
+const onRealProcesses = { setupFilesAfterEnv: ['<rootDir>/test/retry-once.ts'] };
 module.exports = {
   testTimeout: 30_000,
   projects: [
     { ...base, displayName: 'unit', testMatch: ['<rootDir>/{apps,libs}/**/*.spec.ts', '<rootDir>/test/{tidy,sim,bench}/**/*.spec.ts'] },
-    { ...base, ...withPostgres, displayName: 'postgres', testMatch: ['<rootDir>/test/integration/**/*.spec.ts'] },
-    { ...base, ...onRealVms, displayName: 'conformance', testMatch: ['<rootDir>/test/conformance/**/*.spec.ts'] },
+    { ...base, ...withPostgres, ...onRealProcesses, displayName: 'postgres', testMatch: ['<rootDir>/test/integration/**/*.spec.ts'] },
+    { ...base, ...onRealProcesses, displayName: 'conformance', testMatch: ['<rootDir>/test/conformance/**/*.spec.ts'] },
     { ...base, displayName: 'kvm', testMatch: ['<rootDir>/test/kvm/**/*.spec.ts'] },
-    { ...base, ...withPostgres, ...onRealVms, displayName: 'rooms', testMatch: ['<rootDir>/test/{e2e,chaos,security}/**/*.spec.ts'] },
+    { ...base, ...withPostgres, ...onRealProcesses, displayName: 'rooms', testMatch: ['<rootDir>/test/{e2e,chaos,security}/**/*.spec.ts'] },
   ],
 };
