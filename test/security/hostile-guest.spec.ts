@@ -72,13 +72,10 @@ it('ends a command at its timeout, with its children', async () => {
   expect((await exec(platform, hostile, ['pgrep', '-c', '-x', 'sleep'])).stdout.trim()).toBe('0');
 });
 
-it('survives a fork bomb, which its owner can end', async () => {
+// That its VM then ends when the room is destroyed, and what the neighbour heard, is seen after each case.
+it('survives a fork bomb', async () => {
   const bombed = await beside(() => exec(platform, hostile, 'bomb() { bomb | bomb & }; bomb; sleep 5', { timeoutMs: 20_000 }));
   expect(bombed.exitCode !== null || bombed.timedOut || bombed.error !== undefined).toBe(true);
-  const rescue = 'while pkill -KILL -u user -x bash; do :; done; pgrep -c -u user -x bash';
-  const rescued = await beside(() => exec(platform, hostile, ['sh', '-c', rescue], { user: 'root', timeoutMs: 60_000 }));
-  expect(rescued.stdout.trim()).toBe('0');
-  await answersAgain();
 });
 
 it('survives a full disk and says so', async () => {
