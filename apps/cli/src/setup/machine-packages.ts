@@ -21,7 +21,8 @@ const needs: Need[] = [
   { program: 'mmdebstrap', debianPackage: 'mmdebstrap' },
   { program: 'mkfs.erofs', debianPackage: 'erofs-utils' },
   { program: 'mkfs.ext4', debianPackage: 'e2fsprogs' },
-  { program: 'rustc', debianPackage: 'rustc' },
+  // Debian's own, by its path: a newer one of somebody's on the PATH would build other bytes.
+  { file: '/usr/bin/rustc', debianPackage: 'rustc' },
   { program: 'gcc', debianPackage: 'gcc' },
   { file: '/usr/include/stdio.h', debianPackage: 'libc6-dev' },
   { program: 'zstd', debianPackage: 'zstd' },
