@@ -11,8 +11,8 @@ export const limits = {
   channel: { frameBytes: 65_536, headerBytes: 12, windowBytes: 262_144, streams: 256, syncScanBytes: 1 << 20, syncTimeoutMs: 1000, syncAttempts: 5, fieldsCount: 1024, fieldNameChars: 32, pingBytes: 64, controlBytes: 1 << 20, strayBytes: 4 << 20, queueSegments: 64 },
   /** What the host waits for, and takes, from a guest. */
   guest: { claimMs: 30_000, readyMs: 120_000, quiesceMs: 60_000, statsMs: 10_000, execGraceMs: 10_000, listBytes: 8 << 20, detailChars: 200 },
-  exec: { args: 256, argBytes: 32 << 10, timeoutMsDefault: 60_000, timeoutMsMax: 24 * 3600_000, outputBytesDefault: 16 << 20, outputBytesMax: 1 << 30, stdinBytes: 1 << 20 },
-  files: { pathBytes: 4096, listEntries: 10_000 },
+  exec: { args: 256, argBytes: 32 << 10, timeoutMsDefault: 60_000, timeoutMsMax: 24 * 3600_000, outputBytesDefault: 16 << 20, outputBytesMax: 1 << 30, stdinBytes: 1 << 20, tagChars: 256 },
+  files: { pathBytes: 4096, listEntries: 10_000, listDepth: 64, metadataBytes: 4096, watchQueue: 4096 },
   logs: { tailBytesMax: 4 << 20, tailBytesDefault: 64 << 10 },
   image: { headerBytes: 4096, chunkBytes: 1 << 20, chunks: 1 << 16, deviceStateBytes: 16 << 20 },
   agent: { invocationMs: 15 * 60_000 },
@@ -23,7 +23,7 @@ export const limits = {
   hostAgent: {
     queuePerRoom: 16, streamsPerRoom: 128, connections: 2048, journalBytes: 8 << 20, journalRecordBytes: 16 << 10, journalRooms: 50_000,
     guestPingMs: 10_000, guestPingTimeoutMs: 5_000, guestPingFailures: 3, channelRecoveries: 3, channelSteadyMs: 5 * 60_000, recoverMs: 10_000, decideMs: 2_000, recoversAtOnce: 8,
-    agentConnectMs: 60_000, agentHeaderBytes: 16 << 10, abandonMs: 5_000, sealsAtOnce: 4, shutdownMs: 5_000, lingerMs: 5_000,
+    agentConnectMs: 60_000, agentHeaderBytes: 16 << 10, abandonMs: 5_000, sealsAtOnce: 4, figuresMs: 5_000, figuresKept: 720, shutdownMs: 5_000, lingerMs: 5_000,
   },
   retry: { attempts: 8, firstDelayMs: 250, maxDelayMs: 30_000 },
   saga: { leaseMs: 30_000, stepAttempts: 5 },

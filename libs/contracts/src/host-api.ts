@@ -4,7 +4,7 @@ import { EnvVars, Isolation, resumeLevels, RoomIdSchema } from './rooms';
 
 /**
  * Control plane ⇄ host, over mutual TLS. Verbs are ensure-verbs: idempotent by (room, incarnation, operationId), so a retry after a lost answer is
- * safe. Paths on the host: PUT /rooms/:roomId/incarnations/:n/{running|sealed|gone}, GET /state, and below /rooms/:roomId/incarnations/:n the streams
+ * safe. Paths on the host: PUT /rooms/:roomId/incarnations/:n/{running|sealed|copied|gone}, GET /state, and below /rooms/:roomId/incarnations/:n the streams
  * POST invocations · POST exec · GET|PUT|DELETE files · GET files/list · GET files/stat · POST files/move · POST files/folder · GET logs, with the query and
  * body schemas of in-room.ts. Path on the control plane: POST /internal/hosts/:hostId/heartbeat. Errors are ProblemBody both ways.
  */
@@ -40,8 +40,10 @@ export const EnsureRunning = z.strictObject({
   hasDisk: z.boolean(),
   keys: RoomKeys,
   env: EnvVars,
+  /** The image is a copy of another room's and has not run yet: the guest gets an identity of its own, and the template's `onFork` command runs before anything is served. */
+  newIdentity: z.boolean().default(false),
 });
-export type EnsureRunning = z.infer<typeof EnsureRunning>;
+export type EnsureRunning = z.input<typeof EnsureRunning>;
 
 export const Fallback = z.strictObject({ level: z.enum(resumeLevels), code: z.string(), detail: z.string().optional() });
 export type Fallback = z.infer<typeof Fallback>;
@@ -76,6 +78,23 @@ export const SealedReport = z.strictObject({
   steps: z.record(z.string(), z.number()),
 });
 export type SealedReport = z.infer<typeof SealedReport>;
+
+/**
+ * PUT /rooms/:roomId/incarnations/:n/copied: makes a sleeping room out of another one's image and the disk that belongs to it, sealed anew under this room's keys. The
+ * source must not run; it stays as it is. Both are of one user: whoever asks has seen to that.
+ */
+export const EnsureCopied = z.strictObject({
+  operationId,
+  templateId: z.string(),
+  /** Of the new image; its incarnation is this room's. */
+  generation: z.int().min(1),
+  source: z.strictObject({ image: ImageRef, keys: RoomKeys }),
+  keys: RoomKeys,
+});
+export type EnsureCopied = z.infer<typeof EnsureCopied>;
+
+export const CopiedReport = z.strictObject({ roomId: RoomIdSchema, incarnation: Incarnation, sequence: z.int(), image: ImageRef, durationMs: z.number() });
+export type CopiedReport = z.infer<typeof CopiedReport>;
 
 /** `discard`: also remove the room's disk and images from this host and the store it shares (destroy). */
 export const EnsureGone = z.strictObject({ operationId, reason: z.string().max(64), discard: z.boolean() });

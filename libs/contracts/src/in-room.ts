@@ -30,6 +30,53 @@ export const ExecEvent = z
   .meta({ id: 'ExecEvent' });
 export type ExecEvent = z.infer<typeof ExecEvent>;
 
+export const TerminalSize = z.strictObject({ cols: z.int().min(1).max(1000), rows: z.int().min(1).max(1000) }).meta({ id: 'TerminalSize' });
+export type TerminalSize = z.infer<typeof TerminalSize>;
+
+/** A process that lives on when nobody listens to it. `timeoutMs` absent or 0: for as long as it likes. */
+export const ProcessStart = z
+  .strictObject({
+    command: z.array(z.string().max(limits.exec.argBytes)).min(1).max(limits.exec.args),
+    env: EnvVars.optional(),
+    cwd: path.optional(),
+    user: userName.optional(),
+    timeoutMs: z.int().min(0).max(limits.exec.timeoutMsMax).optional(),
+    tag: z.string().min(1).max(limits.exec.tagChars).refine((tag) => !tag.includes('\0'), 'no NUL').optional().meta({ description: 'A name of the caller’s own for the process' }),
+    stdin: z.boolean().default(false),
+    pty: TerminalSize.optional().meta({ description: 'Runs on a terminal of this size; its output comes as `stdout`' }),
+  })
+  .meta({ id: 'ProcessStart' });
+export type ProcessStart = z.infer<typeof ProcessStart>;
+
+export const ProcessInfo = z
+  .strictObject({ pid: z.int(), tag: z.string().nullable(), command: z.array(z.string()), env: z.record(z.string(), z.string()), cwd: z.string().nullable(), user: z.string(), pty: z.boolean() })
+  .meta({ id: 'ProcessInfo' });
+export type ProcessInfo = z.infer<typeof ProcessInfo>;
+export const ProcessList = z.strictObject({ processes: z.array(ProcessInfo) }).meta({ id: 'ProcessList' });
+export type ProcessList = z.infer<typeof ProcessList>;
+
+export const FileChange = z.strictObject({ name: z.string().meta({ description: 'Relative to the watched folder' }), change: z.enum(['create', 'write', 'remove', 'rename', 'chmod']) }).meta({ id: 'FileChange' });
+export type FileChange = z.infer<typeof FileChange>;
+
+/** What a room uses, at one moment. Bytes; processor use in percent of one processor, since the sample before. */
+export const RoomFigures = z
+  .strictObject({
+    at: z.iso.datetime(),
+    cpuCount: z.int(),
+    cpuUsedPct: z.number(),
+    memTotal: z.int(),
+    memUsed: z.int(),
+    memCache: z.int(),
+    diskTotal: z.int(),
+    diskUsed: z.int(),
+    processes: z.int(),
+  })
+  .meta({ id: 'RoomFigures' });
+export type RoomFigures = z.infer<typeof RoomFigures>;
+/** The newest sample last. A host keeps those of the last `limits.hostAgent.figuresKept` per running room. */
+export const RoomFiguresList = z.strictObject({ figures: z.array(RoomFigures) }).meta({ id: 'RoomFiguresList' });
+export type RoomFiguresList = z.infer<typeof RoomFiguresList>;
+
 export const FilePath = z.strictObject({ path }).meta({ id: 'FilePath' });
 export const FileWriteQuery = z.strictObject({ path, mode: z.string().regex(/^0?[0-7]{3,4}$/).optional(), user: userName.optional(), makeParents: z.stringbool().default(true) });
 export type FileWriteQuery = z.infer<typeof FileWriteQuery>;
@@ -45,7 +92,7 @@ export const FileMakeFolder = z.strictObject({ path, mode: z.string().regex(/^0?
 export type FileMakeFolder = z.infer<typeof FileMakeFolder>;
 
 export const FileEntry = z
-  .strictObject({ name: z.string(), kind: z.enum(['file', 'directory', 'symlink', 'other']), size: z.int(), mode: z.string(), modifiedAt: z.iso.datetime(), uid: z.int(), gid: z.int(), target: z.string().nullable() })
+  .strictObject({ name: z.string(), kind: z.enum(['file', 'directory', 'symlink', 'other']), size: z.int(), mode: z.string(), modifiedAt: z.iso.datetime(), uid: z.int(), gid: z.int(), target: z.string().nullable(), owner: z.string().optional(), group: z.string().optional(), metadata: z.record(z.string(), z.string()).optional() })
   .meta({ id: 'FileEntry' });
 export type FileEntry = z.infer<typeof FileEntry>;
 export const FileList = z.strictObject({ entries: z.array(FileEntry), truncated: z.boolean() }).meta({ id: 'FileList' });

@@ -1,11 +1,12 @@
 export { claimModes, guestProtocol, resetCodes, type ClaimMode, type ResetCode } from './guest';
+export { edgePaths, EdgeRoute, EdgeRouteAsked, EdgeWakeAsked } from './edge';
 export {
-  Capacity, EnsureGone, EnsureRunning, EnsureSealed, Fallback, GoneReport, Heartbeat, HeartbeatAnswer, HostDescription, HostState, ImageRef, Incarnation,
+  Capacity, CopiedReport, EnsureCopied, EnsureGone, EnsureRunning, EnsureSealed, Fallback, GoneReport, Heartbeat, HeartbeatAnswer, HostDescription, HostState, ImageRef, Incarnation,
   IncarnationPhase, IncarnationState, RoomKeys, RunningReport, SealedReport,
 } from './host-api';
 export {
-  ExecEvent, ExecRequest, FileEntry, FileList, FileListQuery, FileMakeFolder, FileMove, FilePath, FileReadQuery, FileRemoveQuery, FileWriteQuery, LogsQuery,
-  invocationHeaders, sessionHeader,
+  ExecEvent, ExecRequest, FileChange, FileEntry, FileList, FileListQuery, FileMakeFolder, FileMove, FilePath, FileReadQuery, FileRemoveQuery, FileWriteQuery, LogsQuery,
+  invocationHeaders, ProcessInfo, ProcessList, ProcessStart, RoomFigures, RoomFiguresList, sessionHeader, TerminalSize,
 } from './in-room';
 export { jobPayloads, type JobName, type JobPayload } from './jobs';
 export { isProblem, Problem, type ProblemBody, type ProblemOptions } from './problem';

@@ -1,5 +1,5 @@
 import type { Duplex, Readable } from 'node:stream';
-import type { ClaimMode, ExecEvent, ExecRequest, FileEntry, FileListQuery, FileReadQuery, FileWriteQuery } from '@alcove/contracts';
+import type { ClaimMode, ExecEvent, ExecRequest, FileChange, FileEntry, FileListQuery, FileReadQuery, FileWriteQuery, ProcessInfo, ProcessStart, TerminalSize } from '@alcove/contracts';
 
 /**
  * A synchronised channel to one running guest. Every byte from it is hostile. Each call is one stream; aborting the signal resets the stream, which ends what it
@@ -12,13 +12,35 @@ export interface GuestSession {
   exec(request: ExecRequest, signal: AbortSignal): AsyncIterable<ExecEvent>;
   /** A byte stream to 127.0.0.1:port in the guest; keeps trying for waitMs while nobody listens. */
   connect(port: number, waitMs: number, signal: AbortSignal): Promise<Duplex>;
-  readFile(query: FileReadQuery, signal: AbortSignal): Promise<{ size: number; mode: string; modifiedAt: string; body: Readable }>;
-  writeFile(query: FileWriteQuery, body: Readable, signal: AbortSignal): Promise<{ size: number }>;
-  listFiles(query: FileListQuery, signal: AbortSignal): Promise<{ entries: FileEntry[]; truncated: boolean }>;
-  statFile(path: string, signal: AbortSignal): Promise<FileEntry>;
-  moveFile(from: string, to: string, signal: AbortSignal): Promise<void>;
-  removeFile(path: string, recursive: boolean, signal: AbortSignal): Promise<void>;
-  makeFolder(path: string, options: { mode?: string; user?: string }, signal: AbortSignal): Promise<void>;
+  /**
+   * Starts a process that outlives this stream: aborting the signal, the host agent's end and a sleep only stop the listening, while the process goes on; only its
+   * timeout, a signal and the machine's end end it. Events as exec's, with `stdout` for a terminal's output; never truncated.
+   */
+  startProcess(order: ProcessStart, signal: AbortSignal): AsyncIterable<ExecEvent>;
+  /** `start`, then what the process writes from now on, then `exit`; one that has ended in the last half minute tells its end only. Problem `exec.not_found`. */
+  attachProcess(which: ProcessName, signal: AbortSignal): AsyncIterable<ExecEvent>;
+  /** The processes that startProcess began and that run. */
+  listProcesses(signal: AbortSignal): Promise<ProcessInfo[]>;
+  /** Gives bytes to its standard input or terminal; resolves when the process's pipe has taken them. `close`: and then the end of input. Problems `exec.not_found`, `request.invalid` (it has none). */
+  writeProcess(which: ProcessName, data: Buffer, options: { close: boolean }, signal: AbortSignal): Promise<void>;
+  /** To its process group, by number (signal(7)). Problem `exec.not_found`. */
+  signalProcess(which: ProcessName, number: number, signal: AbortSignal): Promise<void>;
+  /** Problems `exec.not_found`, `request.invalid` (it has no terminal). */
+  resizeProcess(which: ProcessName, size: TerminalSize, signal: AbortSignal): Promise<void>;
+  readFile(query: FileReadQuery, signal: AbortSignal, rights?: FileRights): Promise<{ size: number; mode: string; modifiedAt: string; body: Readable }>;
+  /** `metadata`: replaces all that the file has, as extended attributes `user.e2b.<key>`; absent: a file that is replaced loses it, as any rename over it does. */
+  writeFile(query: FileWriteQuery, body: Readable, signal: AbortSignal, rights?: FileRights & { metadata?: Readonly<Record<string, string>> }): Promise<{ size: number }>;
+  /** `depth`: so many levels, each name relative to the path; 1 unless told. In the order of a sorted walk. */
+  listFiles(query: FileListQuery, signal: AbortSignal, look?: FileLook & { depth?: number }): Promise<{ entries: FileEntry[]; truncated: boolean }>;
+  statFile(path: string, signal: AbortSignal, look?: FileLook): Promise<FileEntry>;
+  moveFile(from: string, to: string, signal: AbortSignal, rights?: FileRights & { makeParents?: boolean }): Promise<void>;
+  removeFile(path: string, recursive: boolean, signal: AbortSignal, rights?: FileRights): Promise<void>;
+  makeFolder(path: string, options: FileRights & { mode?: string }, signal: AbortSignal): Promise<void>;
+  /**
+   * What changes in a folder. The first next() resolves with null once the watch stands: what happens after that is told. Recursive: also in folders that are made later.
+   * Problems: `file.not_found`, `file.kind` (not a folder), `guest.limit` (more changes than are kept for a slow listener, or more folders than can be watched).
+   */
+  watchFiles(path: string, options: FileRights & { recursive: boolean }, signal: AbortSignal): AsyncIterable<FileChange | null>;
   logs(options: { follow: boolean; tailBytes: number }, signal: AbortSignal): Promise<Readable>;
   stats(): Promise<GuestStats>;
   /** Flushes the guest's disks and leaves the channel silent; the next thing must be a stop, or resynchronise(). */
@@ -31,6 +53,20 @@ export interface GuestSession {
   readonly closed: Promise<Error>;
   /** Ends the host's end; the guest's processes go on. */
   close(): void;
+}
+
+/** A process that startProcess began. */
+export type ProcessName = { pid: number } | { tag: string };
+
+/** `user` acts (default `user`). Relative paths start at the home of `owner`, and what is made belongs to it; without one, the acting user is meant by both. */
+export interface FileRights {
+  user?: string;
+  owner?: string;
+}
+
+/** `follow`: kind, size, mode and times of a symbolic link are those of what it leads to, where that is there, and its target is absolute. */
+export interface FileLook extends FileRights {
+  follow?: boolean;
 }
 
 export interface GuestClaim {
@@ -55,4 +91,9 @@ export interface GuestStats {
   diskTotal: number;
   diskFree: number;
   uptimeMs: number;
+  /** Of the page cache. Absent from guests of older templates, as the next two. */
+  memCached?: number;
+  /** Since the boot, all processors together: milliseconds that they worked, and milliseconds in all. */
+  cpuBusyMs?: number;
+  cpuTotalMs?: number;
 }

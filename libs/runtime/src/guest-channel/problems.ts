@@ -34,7 +34,7 @@ const everywhere: Record<ResetCode, ProblemCode> = {
   io: 'guest.io',
   timeout: 'guest.io',
   limit: 'guest.limit',
-  unsupported: 'guest.io',
+  unsupported: 'guest.unsupported',
   invalid: 'request.invalid',
   refused: 'guest.io',
 };

@@ -1,6 +1,6 @@
 import type { Duplex, Readable } from 'node:stream';
 import { limits, systemRandom, type Clock, type Log } from '@alcove/base';
-import { Problem, type ExecEvent, type ExecRequest, type FileEntry, type FileListQuery, type FileReadQuery, type FileWriteQuery } from '@alcove/contracts';
+import { Problem, type ExecEvent, type ExecRequest, type FileChange, type FileEntry, type FileListQuery, type FileReadQuery, type FileWriteQuery, type ProcessInfo } from '@alcove/contracts';
 import type { GuestClaim, GuestSession, GuestStats } from '../guest-session';
 import { ask, order, type Question } from './ask';
 import { GuestChannel } from './channel';
@@ -125,6 +125,29 @@ class ChannelSession implements GuestSession {
       diskFree: answer.integer('diskFree'),
       uptimeMs: answer.integer('uptimeMs'),
     }));
+  }
+
+  // What follows is not built yet.
+  startProcess(): AsyncIterable<ExecEvent> {
+    throw new Problem('guest.unsupported');
+  }
+  attachProcess(): AsyncIterable<ExecEvent> {
+    throw new Problem('guest.unsupported');
+  }
+  listProcesses(): Promise<ProcessInfo[]> {
+    throw new Problem('guest.unsupported');
+  }
+  writeProcess(): Promise<void> {
+    throw new Problem('guest.unsupported');
+  }
+  signalProcess(): Promise<void> {
+    throw new Problem('guest.unsupported');
+  }
+  resizeProcess(): Promise<void> {
+    throw new Problem('guest.unsupported');
+  }
+  watchFiles(): AsyncIterable<FileChange | null> {
+    throw new Problem('guest.unsupported');
   }
 
   async quiesce(): Promise<void> {

@@ -1,7 +1,7 @@
 import { type Duplex, duplexPair, Readable } from 'node:stream';
 import { type Server } from 'node:http';
 import { limits } from '@alcove/base';
-import { type ExecEvent, type ExecRequest, type FileEntry, type FileListQuery, type FileReadQuery, type FileWriteQuery, Problem } from '@alcove/contracts';
+import { type ExecEvent, type ExecRequest, type FileChange, type FileEntry, type FileListQuery, type FileReadQuery, type FileWriteQuery, Problem, type ProcessInfo } from '@alcove/contracts';
 import type { RoomKey } from '../../driver';
 import type { GuestClaim, GuestSession, GuestStats } from '../../guest-session';
 import { createFakeAgent } from './agent';
@@ -134,6 +134,29 @@ export class FakeSession implements GuestSession {
     this.#open();
     return { memTotal: 512 << 20, memAvailable: 400 << 20, processes: 3, load1: 0, diskTotal: fakeDiskBytes, diskFree: fakeDiskBytes, uptimeMs: this.world.clock.monotonic() };
   }
+  // What follows is not built yet.
+  startProcess(): AsyncIterable<ExecEvent> {
+    throw new Problem('guest.unsupported');
+  }
+  attachProcess(): AsyncIterable<ExecEvent> {
+    throw new Problem('guest.unsupported');
+  }
+  listProcesses(): Promise<ProcessInfo[]> {
+    throw new Problem('guest.unsupported');
+  }
+  writeProcess(): Promise<void> {
+    throw new Problem('guest.unsupported');
+  }
+  signalProcess(): Promise<void> {
+    throw new Problem('guest.unsupported');
+  }
+  resizeProcess(): Promise<void> {
+    throw new Problem('guest.unsupported');
+  }
+  watchFiles(): AsyncIterable<FileChange | null> {
+    throw new Problem('guest.unsupported');
+  }
+
   async quiesce(): Promise<void> {
     this.#open();
     this.#quiet = true;
