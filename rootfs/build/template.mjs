@@ -35,7 +35,8 @@ const isMode = (value) => isText(value) && /^0?[0-7]{3,4}$/.test(value);
 
 const FIELDS = {
   name: (value) => isText(value) && /^[a-z0-9][a-z0-9-]{0,62}$/.test(value),
-  start: (value) => isList(isText)(value) && value.length > 0,
+  start: isCommand,
+  onFork: isCommand,
   port: (value) => value === 8080,
   user: (value) => isText(value) && /^[a-z_][a-z0-9_-]{0,31}$/.test(value),
   cwd: (value) => isText(value) && value.startsWith('/'),
@@ -47,6 +48,10 @@ const FIELDS = {
   size: isSize,
 };
 const SIZES = { memoryMiB: isWhole(192, 65_536), diskMiB: isWhole(64, 1_048_576), vcpus: isWhole(1, 32) };
+
+function isCommand(value) {
+  return isList(isText)(value) && value.length > 0 && value.length <= 64;
+}
 
 function isFile(value) {
   return (

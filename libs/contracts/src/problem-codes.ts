@@ -29,6 +29,7 @@ export const problemCodes = {
   'room.frozen': { status: 409, title: 'This is a snapshot: it is copied, never woken' },
   'room.not_running': { status: 409, title: 'This room is not running', retryAfterMs: 500 },
   'template.not_found': { status: 404, title: 'No such template' },
+  'template.on_fork': { status: 502, title: "The template's command for copies failed", publicDetail: true },
   'snapshot.not_found': { status: 404, title: 'No such snapshot' },
   unsupported: { status: 501, title: 'This is not built yet', publicDetail: true },
   'agent.unreachable': { status: 502, title: 'The agent in the room does not answer', publicDetail: true },

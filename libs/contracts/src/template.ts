@@ -2,13 +2,17 @@ import { limits } from '@alcove/base';
 import { z } from 'zod';
 import { TemplateName } from './rooms';
 
+const commandLine = z.array(z.string().min(1).max(4096)).min(1).max(64);
+const userName = z.string().regex(/^[a-z_][a-z0-9_-]{0,31}$/);
+
 /** `alcove.template.json`: what a tenant writes to bring its own agent. */
 export const TemplateRecipe = z
   .strictObject({
     name: TemplateName,
-    start: z.array(z.string().min(1).max(4096)).min(1).max(64),
+    start: commandLine,
+    onFork: commandLine.optional(),
     port: z.literal(8080).default(8080),
-    user: z.string().regex(/^[a-z_][a-z0-9_-]{0,31}$/).default('user'),
+    user: userName.default('user'),
     cwd: z.string().startsWith('/').default('/home/user'),
     env: z.record(z.string(), z.string()).default({}),
     cloneSafe: z.boolean().default(false),
@@ -41,6 +45,8 @@ export const TemplateManifest = z
     engine: z.strictObject({ driver: z.string(), build: z.string(), accelerator: z.string(), cpuModel: z.string(), protocol: z.int() }),
     files: z.record(z.string(), stored),
     port: z.int(),
+    /** Run in a copy of a room once it has its own identity, before anything is served. Absent where there is none, so that older manifests keep their ids. */
+    onFork: z.strictObject({ command: commandLine, user: userName, cwd: z.string().startsWith('/') }).optional(),
   })
   .meta({ id: 'TemplateManifest' });
 export type TemplateManifest = z.infer<typeof TemplateManifest>;

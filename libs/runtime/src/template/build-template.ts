@@ -189,6 +189,7 @@ async function describe(order: BuildTemplateOrder, recipe: TemplateRecipe, folde
     },
     files,
     port: recipe.port,
+    ...(recipe.onFork === undefined ? {} : { onFork: { command: recipe.onFork, user: recipe.user, cwd: recipe.cwd } }),
   };
   return { ...content, id: templateIdOf(content) };
 }

@@ -98,3 +98,12 @@ describe('the hash of a content', () => {
 it('canonical JSON has one text for equal values', () => {
   expect(canonicalJson({ b: [1, { d: null, c: 'x' }], a: undefined })).toBe('{"b":[1,{"c":"x","d":null}]}');
 });
+
+it('names a template by its content, and one without a command for copies as before there were any', () => {
+  const content: Omit<TemplateManifest, 'id'> = {
+    version: 1, name: 'default', builtAt: '2026-01-01T00:00:00.000Z', cloneSafe: true, size: { memoryMiB: 512, vcpus: 1, diskMiB: 4096 }, port: 8080,
+    engine: { driver: 'qemu', build: 'b', accelerator: 'tcg', cpuModel: 'max', protocol: 1 }, files: {},
+  };
+  expect(templateIdOf(content)).toBe('tpl_82a6e3be81cbe93f9b94');
+  expect(templateIdOf({ ...content, onFork: { command: ['./renew'], user: 'user', cwd: '/home/user' } })).not.toBe(templateIdOf(content));
+});

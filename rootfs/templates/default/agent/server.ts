@@ -44,12 +44,12 @@ export async function startServer({ host, port }: { host: string; port: number }
   busy -= 1;
 }
 
-/** What was said before the room's first claim was said in the template, and is nobody's. */
+/** What was said before the room's first claim was said in the template, and is nobody's. A later one makes a copy of the room, which remembers what the room knew. */
 function beOfThisRoom(): void {
   const bootNonce = claimFact('bootNonce');
   if (bootNonce === memoryOf) return;
+  if (memoryOf === '') memory = new Memory();
   memoryOf = bootNonce;
-  memory = new Memory();
 }
 
 async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
