@@ -12,6 +12,31 @@ const steps = kinds.flatMap((kind) => sagas[kind].steps.flatMap(({ name }, step)
 
 const never = new Promise<never>(() => undefined);
 
+interface Loss {
+  readonly what: string;
+  /** Done in the step; a process that is killed never comes back from it. */
+  readonly lose: (world: SimWorld) => Promise<void>;
+  /** Whether a room that slept, or was falling asleep, must wake with its memory. */
+  readonly memoryKept: boolean;
+}
+
+/** What is killed, with SIGKILL, at each step. A VM that dies takes with it what was not sealed yet. */
+const losses: readonly Loss[] = [
+  { what: 'its process', memoryKept: true, lose: async (world) => (world.restartApi(), never) },
+  { what: 'the worker', memoryKept: true, lose: (world) => world.restartWorker() },
+  { what: 'every VM', memoryKept: false, lose: async (world) => world.store.all().forEach(({ room }) => world.machines.some((machine) => machine.killVm(room.id))) },
+  { what: 'every host agent', memoryKept: true, lose: async (world) => world.machines.forEach((machine) => away(world, () => machine.killAgent(), () => machine.startAgent())) },
+  { what: 'the database', memoryKept: true, lose: async (world) => away(world, () => (world.database.down = true), async () => void (world.database.down = false)) },
+];
+
+/** Gone now, and back after a while: shorter than a lease. */
+const awayMs = 6_000;
+
+function away(world: SimWorld, harm: () => unknown, mend: () => Promise<void>): void {
+  harm();
+  void world.time.node('mender').sleep(awayMs).then(mend);
+}
+
 class Trial {
   readonly world: SimWorld;
   readonly checker = new RoomChecker();
@@ -109,22 +134,18 @@ describe.each(steps)('$kind, $place the step $name', ({ kind, step, place }) => 
     await trial.check(kind, await trial.begin(kind, before), place === 'before' || kind !== 'resume');
   });
 
-  it('loses its process: another one goes on', async () => {
+  it.each(losses)('loses $what, and the room goes on', async ({ lose, memoryKept }) => {
     let world = (): SimWorld => {
       throw new Error('not yet');
     };
-    const crash = async (): Promise<never> => {
-      world().restartApi();
-      return never;
-    };
-    const fault = armed(happenAt({ saga, step, place, times: 1 }, crash));
+    const fault = armed(happenAt({ saga, step, place, times: 1 }, () => lose(world())));
     const trial = new Trial((of) => {
       world = of;
       return fault.twist;
     });
     const before = await trial.roomFor(kind);
     fault.arm();
-    await trial.check(kind, await trial.begin(kind, before), true);
+    await trial.check(kind, await trial.begin(kind, before), memoryKept);
   });
 });
 
