@@ -211,6 +211,11 @@ whereBuilt('the guest channel against a real guest', () => {
       const socket = await session.connect(9, 0, never);
       await expect(socket.toArray()).rejects.toMatchObject({ code: 'agent.unreachable' });
     });
+    it('says hello when somebody listens, and refuses when nobody does', async () => {
+      const socket = await session.connect(8080, 5_000, never, { hello: true });
+      socket.destroy();
+      await expect(session.connect(9, 0, never, { hello: true })).rejects.toMatchObject({ code: 'agent.unreachable' });
+    });
     it('waits for somebody to listen', async () => {
       const socket = await session.connect(7001, 20_000, never);
       const listening = run(['bash', '-c', `exec node -e 'require("net").createServer({allowHalfOpen:true},s=>s.pipe(s).on("finish",()=>process.exit())).listen(7001,"127.0.0.1")'`]);

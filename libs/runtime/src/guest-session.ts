@@ -10,8 +10,11 @@ export interface GuestSession {
   /** Resolves when the guest is fit to become a template. */
   ready(): Promise<{ agentRunning: boolean; cloneSafe: boolean; version: string }>;
   exec(request: ExecRequest, signal: AbortSignal): AsyncIterable<ExecEvent>;
-  /** A byte stream to 127.0.0.1:port in the guest; keeps trying for waitMs while nobody listens. */
-  connect(port: number, waitMs: number, signal: AbortSignal): Promise<Duplex>;
+  /**
+   * A byte stream to 127.0.0.1:port in the guest; keeps trying for waitMs while nobody listens. `hello`: resolves only when somebody does, and rejects with
+   * `agent.unreachable` when nobody did; without it, that may come as the stream's error. `request.invalid`: a guest that is too old to say hello.
+   */
+  connect(port: number, waitMs: number, signal: AbortSignal, options?: { hello?: boolean }): Promise<Duplex>;
   /**
    * Starts a process that outlives this stream: aborting the signal, the host agent's end and a sleep only stop the listening, while the process goes on; only its
    * timeout, a signal and the machine's end end it. Events as exec's, with `stdout` for a terminal's output; never truncated.

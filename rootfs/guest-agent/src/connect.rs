@@ -15,13 +15,17 @@ const TRY_AGAIN: Duration = Duration::from_millis(5);
 const LONGEST_WAIT_MS: u64 = 600_000;
 
 pub fn serve(stream: &Stream, fields: &Fields) -> Outcome<()> {
-    fields.only(&["svc", "port", "waitMs"])?;
+    fields.only(&["svc", "port", "waitMs", "hello"])?;
     let port = match fields.number("port")? {
         Some(port @ 1..=65_535) => port as u16,
         _ => return refuse(INVALID, "port is missing or wrong"),
     };
     let wait_ms = fields.number("waitMs")?.unwrap_or(0).min(LONGEST_WAIT_MS);
+    let hello = fields.flag("hello")?;
     let socket = open(stream, port, Duration::from_millis(wait_ms))?;
+    if hello {
+        stream.message(&[])?;
+    }
     socket.set_nodelay(true)?;
     socket.set_nonblocking(true)?;
     let mut pump = Pump {

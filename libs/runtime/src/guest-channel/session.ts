@@ -4,6 +4,7 @@ import { Problem, type ExecEvent, type ExecRequest, type FileChange, type FileEn
 import type { GuestClaim, GuestSession, GuestStats } from '../guest-session';
 import { ask, order, type Question } from './ask';
 import { GuestChannel } from './channel';
+import { connect, connectWithHello } from './connect';
 import { Deferred } from './deferred';
 import { exec } from './exec';
 import type { Fields, FieldList } from './fields';
@@ -73,11 +74,9 @@ class ChannelSession implements GuestSession {
     yield* exec(this.channel.mux, this.clock, request, signal);
   }
 
-  /** Resolves at once: that nobody listens comes as the stream's error, `agent.unreachable`. */
-  async connect(port: number, waitMs: number, signal: AbortSignal): Promise<Duplex> {
+  async connect(port: number, waitMs: number, signal: AbortSignal, options: { hello?: boolean } = {}): Promise<Duplex> {
     signal.throwIfAborted();
-    const fields: FieldList = [['svc', 'connect'], ['port', port], ['waitMs', waitMs]];
-    return new StreamDuplex(this.channel.mux, { fields, asked: 'connect', signal }, { writable: true });
+    return (options.hello ? connectWithHello : connect)(this.channel.mux, port, waitMs, signal);
   }
 
   async readFile(query: FileReadQuery, signal: AbortSignal): Promise<{ size: number; mode: string; modifiedAt: string; body: Readable }> {
