@@ -356,7 +356,7 @@ describe('a RESET of the guest', () => {
     io: 'guest.io guest.io agent.unreachable guest.io',
     timeout: 'guest.io guest.io agent.timeout guest.io',
     limit: 'guest.limit guest.limit guest.limit guest.limit',
-    unsupported: 'file.kind guest.io guest.io guest.io',
+    unsupported: 'file.kind guest.unsupported guest.unsupported guest.unsupported',
     invalid: 'request.invalid request.invalid request.invalid guest.io',
     refused: 'guest.io guest.io agent.unreachable guest.io',
   };

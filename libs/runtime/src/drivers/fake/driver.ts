@@ -3,6 +3,7 @@ import { type Clock, newId, type Random, type Secret } from '@alcove/base';
 import { type ClaimMode, type ImageRef, Problem } from '@alcove/contracts';
 import type { Driver, DriverCapabilities, FoundVm, MemorySource, ProbeReport, RoomKey, RoomSpec, Sealed, SealOrder, Started } from '../../driver';
 import { Faults, type Fault, type FaultSources } from './faults';
+import { emptyProcessTable } from './processes';
 import { FakeSession } from './session';
 import { type FakeDisk, type FakeImage, type FakeRam, type FakeVm, FakeWorld, vmKey } from './world';
 
@@ -166,7 +167,7 @@ export class FakeDriver implements Driver {
   }
   #freshRam(): FakeRam {
     const random = (): string => this.world.random.bytes(16).toString('hex');
-    return { nonce: random(), counter: 0, turns: 0, bootNonce: '', bootId: random(), log: '' };
+    return { nonce: random(), counter: 0, turns: 0, bootNonce: '', bootId: random(), log: '', processes: emptyProcessTable() };
   }
   #blankDisk(room: RoomKey): FakeDisk {
     return this.world.newDisk(room.roomId, `blank-${room.incarnation}`);

@@ -3,6 +3,7 @@ import { type Clock, type Random, systemClock, systemRandom } from '@alcove/base
 import type { ClaimMode, ImageRef } from '@alcove/contracts';
 import type { RoomKey } from '../../driver';
 import { blankFiles, type FileTable } from './files';
+import type { ProcessTable } from './processes';
 import { Shelf } from './shelf';
 
 /** What is lost when a fake VM ends without an image. */
@@ -14,6 +15,7 @@ export interface FakeRam {
   bootNonce: string;
   bootId: string;
   log: string;
+  processes: ProcessTable;
 }
 export interface FakeVm extends RoomKey {
   pid: number;
@@ -45,6 +47,8 @@ export class FakeWorld {
   readonly vms: Shelf<FakeVm>;
   readonly disks: Shelf<FakeDisk>;
   readonly images: Shelf<FakeImage>;
+  /** What runs in the VMs, in this process: moved on from what the VMs' memory says. */
+  readonly guests = new Map<string, { halt(): void }>();
   readonly #exits = new Set<(room: RoomKey) => void>();
   constructor(
     readonly clock: Clock = systemClock,
@@ -70,12 +74,14 @@ export class FakeWorld {
   }
   /** Ends a VM as a crash would: whoever watches is told. */
   kill(room: RoomKey): boolean {
-    const was = this.vms.delete(vmKey(room));
+    const was = this.end(room);
     if (was) for (const tell of [...this.#exits]) tell(room);
     return was;
   }
   /** Ends a VM on purpose: nobody is told. */
   end(room: RoomKey): boolean {
+    this.guests.get(vmKey(room))?.halt();
+    this.guests.delete(vmKey(room));
     return this.vms.delete(vmKey(room));
   }
   /** Watches for crashes; the result stops watching. */
