@@ -12,13 +12,13 @@ export { jobPayloads, type JobName, type JobPayload } from './jobs';
 export { isProblem, Problem, type ProblemBody, type ProblemOptions } from './problem';
 export { problemCodes, type ProblemCode } from './problem-codes';
 export {
-  CreateRoom, EnvName, EnvVars, Isolation, ListRooms, Metadata, resumeLevels, Room, RoomEvent, RoomIdSchema, RoomPage, RoomSize, roomStates, TemplateName, UserId, WakeAnswer, wantedStates,
-  type ResumedFrom, type RoomState, type Wanted,
+  CreateRoom, CreateSnapshot, EnvName, EnvVars, ForkRoom, Isolation, ListRooms, ListSnapshots, Metadata, resumeLevels, Room, RoomEvent, RoomIdSchema, roomKinds, RoomLifecycle, RoomNetwork, RoomPage, RoomSize,
+  roomStates, Snapshot, SnapshotId, SnapshotPage, TemplateName, UserId, WakeAnswer, wantedStates, type ResumedFrom, type RoomAccess, type RoomEnding, type RoomKind, type RoomState, type Wanted,
 } from './rooms';
 export {
   BadSettings, controlPlaneSettings, ListenAddress, LogLevel, QueueSetting, readSettings, readTlsIdentity, startFailure, tlsSettings, withoutCredentials, type TlsIdentity,
 } from './settings';
 export { TemplateManifest, TemplateRecipe } from './template';
 export {
-  ApiKey, CreateApiKey, CreateTenant, ListUsers, NewApiKey, RotateApiKey, Scope, scopes, Tenant, TenantPage, User, UserPage, type Principal,
+  ApiKey, ChangeTenant, CreateApiKey, CreateTenant, ListUsers, NewApiKey, RotateApiKey, Scope, scopes, Tenant, TenantPage, User, UserPage, type Principal,
 } from './tenants';

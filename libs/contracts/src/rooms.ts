@@ -38,6 +38,36 @@ export const EnvVars = z
   .refine((e) => Object.keys(e).length <= limits.room.envVars, `at most ${limits.room.envVars} variables`)
   .meta({ id: 'EnvVars' });
 
+const timeoutMs = z.int().min(1).max(limits.room.timeoutMsMax);
+const networkTarget = z.string().min(1).max(limits.room.networkTargetChars);
+
+/** How a room ends by itself. */
+export const RoomLifecycle = z
+  .strictObject({
+    timeoutMs: timeoutMs.nullable().meta({ description: 'How long it runs after a start before it ends by itself; null: for ever. Holds for every start, not only the first' }),
+    onTimeout: z.enum(['pause', 'kill']),
+    keepMemory: z.boolean().meta({ description: 'false: when it is put to sleep by its timeout, only its disk is kept and the next start is a boot. Not together with autoResume' }),
+    autoResume: z.boolean().meta({ description: 'Any request to one of its ports that shows its token wakes it' }),
+  })
+  .meta({ id: 'RoomLifecycle' });
+export type RoomLifecycle = z.infer<typeof RoomLifecycle>;
+
+const NetworkRule = z.strictObject({ transform: z.strictObject({ headers: z.record(z.string().min(1).max(256), z.string().max(4096)).refine((h) => Object.keys(h).length <= limits.room.networkHeaders, `at most ${limits.room.networkHeaders} headers`) }) });
+
+/** There is no way out of a room yet: what concerns the way out is stored and shown, and changes nothing. The edge keeps to `allowPublicTraffic` and `maskRequestHost`. */
+export const RoomNetwork = z
+  .strictObject({
+    allowPublicTraffic: z.boolean().meta({ description: 'false: requests to its ports must show the traffic token' }),
+    maskRequestHost: z.string().min(1).max(limits.room.networkTargetChars).regex(/^[\w.:${}-]+$/).nullable().meta({ description: 'Replaces the Host header; `${PORT}` stands for the port' }),
+    allowInternetAccess: z.boolean().nullable(),
+    allowOut: z.array(networkTarget).max(limits.room.networkTargets),
+    denyOut: z.array(networkTarget).max(limits.room.networkTargets),
+    rules: z.record(networkTarget, z.array(NetworkRule).max(limits.room.networkRules)).refine((r) => Object.keys(r).length <= limits.room.networkRules, `at most ${limits.room.networkRules} hosts`),
+    egressProxy: z.null(),
+  })
+  .meta({ id: 'RoomNetwork' });
+export type RoomNetwork = z.infer<typeof RoomNetwork>;
+
 export const RoomSize = z
   .strictObject({
     memoryMiB: z.int().min(limits.room.memoryMiBMin).max(limits.room.memoryMiBMax).optional(),
@@ -46,8 +76,24 @@ export const RoomSize = z
   })
   .meta({ id: 'RoomSize', description: 'Memory and processors are those of the template (a template is captured at one size); asking for others is refused' });
 
+/** `room`: a user's own, which stays. `sandbox`: one of many, made for a while. Each kind has a limit of its own. */
+export const roomKinds = ['room', 'sandbox'] as const;
+export type RoomKind = (typeof roomKinds)[number];
+
+export const SnapshotId = z.string().regex(/^snap_[0-9a-f]{20}$/);
+
 export const CreateRoom = z
-  .strictObject({ userId: UserId, template: TemplateName.optional(), size: RoomSize.optional(), metadata: Metadata.optional(), env: EnvVars.optional() })
+  .strictObject({
+    userId: UserId,
+    kind: z.enum(roomKinds).optional().meta({ description: 'Default: `sandbox` when `lifecycle.timeoutMs` is given, else `room`' }),
+    template: TemplateName.optional(),
+    size: RoomSize.optional(),
+    metadata: Metadata.optional(),
+    env: EnvVars.optional(),
+    lifecycle: RoomLifecycle.partial().optional(),
+    network: RoomNetwork.partial().optional(),
+    snapshot: SnapshotId.optional().meta({ description: 'Starts from this snapshot of the same user instead of from a template' }),
+  })
   .meta({ id: 'CreateRoom' });
 export type CreateRoom = z.infer<typeof CreateRoom>;
 
@@ -55,6 +101,7 @@ export const Room = z
   .strictObject({
     id: roomId,
     userId: UserId,
+    kind: z.enum(roomKinds),
     state: z.enum(roomStates),
     wanted: z.enum(wantedStates),
     template: z.string(),
@@ -68,6 +115,9 @@ export const Room = z
     isolation: Isolation.nullable(),
     image: z.strictObject({ bytes: z.int(), pages: z.int(), sealedAt: z.iso.datetime() }).nullable(),
     failure: z.strictObject({ code: z.string(), detail: z.string().nullable(), at: z.iso.datetime() }).nullable(),
+    lifecycle: RoomLifecycle,
+    endsAt: z.iso.datetime().nullable().meta({ description: 'When the room ends by itself, as `lifecycle.onTimeout` says; null: never, or not while it sleeps' }),
+    network: RoomNetwork,
     createdAt: z.iso.datetime(),
     stateSince: z.iso.datetime(),
   })
@@ -78,6 +128,11 @@ export const ListRooms = z
   .strictObject({
     userId: UserId.optional(),
     state: z.enum(roomStates).optional(),
+    states: z.array(z.enum(roomStates)).max(roomStates.length).optional().meta({ description: 'Rooms in any of these states' }),
+    kind: z.enum(roomKinds).optional(),
+    template: z.string().max(64).optional().meta({ description: "A template's name or id" }),
+    createdAfter: z.iso.datetime().optional().meta({ description: 'Rooms made at this time or later' }),
+    order: z.enum(['oldest', 'newest']).default('oldest'),
     metadata: z.record(z.string(), z.string()).optional(),
     cursor: z.string().max(256).optional(),
     limit: z.coerce.number().int().min(1).max(limits.page.max).default(limits.page.default),
@@ -90,6 +145,58 @@ export type RoomPage = z.infer<typeof RoomPage>;
 
 export const WakeAnswer = z.strictObject({ room: Room, resumedFrom: z.enum(resumeLevels), durationMs: z.number() }).meta({ id: 'WakeAnswer' });
 export type WakeAnswer = z.infer<typeof WakeAnswer>;
+
+/** A copy of a room as it slept at one moment. Never a room itself: rooms are made from it. */
+export const Snapshot = z
+  .strictObject({
+    id: SnapshotId,
+    userId: UserId,
+    roomId: roomId.meta({ description: 'The room that was copied; it may be gone' }),
+    name: z.string().nullable(),
+    template: z.string(),
+    templateId: z.string(),
+    size: z.strictObject({ memoryMiB: z.int(), vcpus: z.int(), diskMiB: z.int() }),
+    metadata: Metadata,
+    createdAt: z.iso.datetime(),
+    bytes: z.int().meta({ description: 'What its sealed memory takes' }),
+    warnings: z.array(z.string()),
+  })
+  .meta({ id: 'Snapshot' });
+export type Snapshot = z.infer<typeof Snapshot>;
+
+export const CreateSnapshot = z.strictObject({ name: z.string().min(1).max(limits.room.snapshotNameChars).optional() }).meta({ id: 'CreateSnapshot' });
+export type CreateSnapshot = z.infer<typeof CreateSnapshot>;
+
+export const ListSnapshots = z
+  .strictObject({
+    roomId: roomId.optional(),
+    userId: UserId.optional(),
+    name: z.string().max(limits.room.snapshotNameChars).optional(),
+    cursor: z.string().max(256).optional(),
+    limit: z.coerce.number().int().min(1).max(limits.page.max).default(limits.page.default),
+  })
+  .meta({ id: 'ListSnapshots' });
+export type ListSnapshots = z.infer<typeof ListSnapshots>;
+
+export const SnapshotPage = z.strictObject({ snapshots: z.array(Snapshot), nextCursor: z.string().nullable() }).meta({ id: 'SnapshotPage' });
+export type SnapshotPage = z.infer<typeof SnapshotPage>;
+
+export const ForkRoom = z
+  .strictObject({ count: z.int().min(1).max(limits.room.forks).default(1), timeoutMs: timeoutMs.optional().meta({ description: "Of the forks; default: the room's own" }) })
+  .meta({ id: 'ForkRoom' });
+export type ForkRoom = z.input<typeof ForkRoom>;
+
+/** Why a room is gone or going: `asked`, `timeout`, `user_destroyed`, or the code of the failure. */
+export interface RoomEnding {
+  readonly reason: string;
+  readonly at: string;
+}
+
+/** What is shown as X-Access-Token on a room's surface, and as traffic token on its other ports (null: these are public). They stay the same while the room lives. */
+export interface RoomAccess {
+  readonly surface: string;
+  readonly traffic: string | null;
+}
 
 /** One state change, as `GET /rooms/:id/events` sends it; its number is the SSE id. */
 export const RoomEvent = z

@@ -1,6 +1,6 @@
 import { limits } from '@alcove/base';
 import { z } from 'zod';
-import { UserId } from './rooms';
+import { RoomLifecycle, UserId } from './rooms';
 
 /** What a key may do. `platform` is the operator's: tenants, keys, metrics; it sees no room. */
 export const scopes = ['rooms:read', 'rooms:write', 'rooms:exec', 'users:write', 'keys:write', 'platform'] as const;
@@ -9,7 +9,15 @@ export type Scope = z.infer<typeof Scope>;
 
 export const CreateTenant = z.strictObject({ name: z.string().min(1).max(128), roomsPerUser: z.int().min(1).max(1000).optional() }).meta({ id: 'CreateTenant' });
 export type CreateTenant = z.infer<typeof CreateTenant>;
-export const Tenant = z.strictObject({ id: z.uuid(), name: z.string(), roomsPerUser: z.int(), createdAt: z.iso.datetime() }).meta({ id: 'Tenant' });
+/** What rooms of each kind get where their maker says nothing; what is left out is the platform's default. */
+const lifecycles = z.strictObject({ room: RoomLifecycle.partial(), sandbox: RoomLifecycle.partial() }).partial();
+/** What is left out stays as it is; `lifecycles` is replaced as a whole. */
+export const ChangeTenant = z
+  .strictObject({ roomsPerUser: z.int().min(1).max(1000), sandboxesPerUser: z.int().min(1).max(100_000), lifecycles })
+  .partial()
+  .meta({ id: 'ChangeTenant' });
+export type ChangeTenant = z.infer<typeof ChangeTenant>;
+export const Tenant = z.strictObject({ id: z.uuid(), name: z.string(), roomsPerUser: z.int(), sandboxesPerUser: z.int(), lifecycles, createdAt: z.iso.datetime() }).meta({ id: 'Tenant' });
 export type Tenant = z.infer<typeof Tenant>;
 export const TenantPage = z.strictObject({ tenants: z.array(Tenant), nextCursor: z.string().nullable() }).meta({ id: 'TenantPage' });
 export type TenantPage = z.infer<typeof TenantPage>;

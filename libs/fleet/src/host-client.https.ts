@@ -2,7 +2,7 @@ import { Agent, request } from 'node:https';
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { limits } from '@alcove/base';
 import {
-  GoneReport, HostState, isProblem, Problem, problemCodes, RunningReport, SealedReport, type EnsureGone, type EnsureRunning, type EnsureSealed, type ProblemBody, type TlsIdentity,
+  CopiedReport, GoneReport, HostState, isProblem, Problem, problemCodes, RunningReport, SealedReport, type EnsureCopied, type EnsureGone, type EnsureRunning, type EnsureSealed, type ProblemBody, type TlsIdentity,
 } from '@alcove/contracts';
 import { Readable } from 'node:stream';
 import type { z } from 'zod';
@@ -50,6 +50,10 @@ export class HttpsHostClient extends HostClient {
 
   override ensureSealed(host: HostAddress, room: IncarnationKey, order: EnsureSealed, signal?: AbortSignal): Promise<SealedReport> {
     return this.#verb(host, `${pathOf(room)}/sealed`, order, SealedReport, limits.move.hibernateMs, signal);
+  }
+
+  override ensureCopied(host: HostAddress, room: IncarnationKey, order: EnsureCopied, signal?: AbortSignal): Promise<CopiedReport> {
+    return this.#verb(host, `${pathOf(room)}/copied`, order, CopiedReport, limits.move.copyMs, signal);
   }
 
   override ensureGone(host: HostAddress, room: IncarnationKey, order: EnsureGone, signal?: AbortSignal): Promise<GoneReport> {

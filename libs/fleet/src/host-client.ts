@@ -1,4 +1,4 @@
-import type { EnsureGone, EnsureRunning, EnsureSealed, GoneReport, HostState, RunningReport, SealedReport } from '@alcove/contracts';
+import type { CopiedReport, EnsureCopied, EnsureGone, EnsureRunning, EnsureSealed, GoneReport, HostState, RunningReport, SealedReport } from '@alcove/contracts';
 import type { Readable } from 'node:stream';
 
 /** Whom to call. */
@@ -39,6 +39,8 @@ export interface StreamAnswer {
 export abstract class HostClient {
   abstract ensureRunning(host: HostAddress, room: IncarnationKey, order: EnsureRunning, signal?: AbortSignal): Promise<RunningReport>;
   abstract ensureSealed(host: HostAddress, room: IncarnationKey, order: EnsureSealed, signal?: AbortSignal): Promise<SealedReport>;
+  /** Makes the room, which must be new, as a copy of one that sleeps on the same store. */
+  abstract ensureCopied(host: HostAddress, room: IncarnationKey, order: EnsureCopied, signal?: AbortSignal): Promise<CopiedReport>;
   abstract ensureGone(host: HostAddress, room: IncarnationKey, order: EnsureGone, signal?: AbortSignal): Promise<GoneReport>;
   abstract state(host: HostAddress, signal?: AbortSignal): Promise<HostState>;
   /** No deadline of its own but for the connection: a stream lasts as long as its caller wants. Also throws `guest.closed` when the connection breaks before the answer begins, `incarnation.stale` when the host does not run this incarnation. */

@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from '@alcove/base';
-import type { ApiKey, CreateApiKey, CreateTenant, ListUsers, NewApiKey, Principal, RotateApiKey, Tenant, TenantPage, User, UserPage } from '@alcove/contracts';
+import type { ApiKey, ChangeTenant, CreateApiKey, CreateTenant, ListUsers, NewApiKey, Principal, RotateApiKey, Tenant, TenantPage, User, UserPage } from '@alcove/contracts';
 import type { Audit } from '@alcove/audit';
 import type { Db } from '@alcove/db';
 import { ApiKeys } from './api-keys';
@@ -49,6 +49,10 @@ export class IdentityService {
 
   getTenant(principal: Principal, tenantId: string): Promise<Tenant> {
     return this.#tenants.get(principal, tenantId);
+  }
+
+  changeTenant(principal: Principal, tenantId: string, input: ChangeTenant): Promise<Tenant> {
+    return this.#tenants.change(principal, tenantId, input);
   }
 
   createKey(principal: Principal, tenantId: string, input: CreateApiKey): Promise<NewApiKey> {

@@ -1,5 +1,5 @@
 import { type Clock, limits, newUuid } from '@alcove/base';
-import { type CreateTenant, type ListUsers, type Principal, Problem, type Tenant, type TenantPage } from '@alcove/contracts';
+import { type ChangeTenant, type CreateTenant, type ListUsers, type Principal, Problem, Tenant as TenantSchema, type Tenant, type TenantPage } from '@alcove/contracts';
 import type { Audit } from '@alcove/audit';
 import { type Db, isUniqueViolation, type Tx } from '@alcove/db';
 import { decodeCursor, encodeCursor } from './cursor';
@@ -9,6 +9,8 @@ interface TenantRow {
   id: string;
   name: string;
   roomsPerUser: number;
+  sandboxesPerUser: number;
+  lifecycles: unknown;
   createdAt: Date;
 }
 
@@ -23,7 +25,7 @@ export class Tenants {
   /** Problems: `auth.scope`, `tenant.exists`. */
   async create(principal: Principal, input: CreateTenant): Promise<Tenant> {
     requireScope(principal, 'platform');
-    const tenant = { id: newUuid(), name: input.name, roomsPerUser: input.roomsPerUser ?? limits.room.roomsPerUser, createdAt: new Date(this.clock.now()) };
+    const tenant = { id: newUuid(), name: input.name, roomsPerUser: input.roomsPerUser ?? limits.room.roomsPerUser, sandboxesPerUser: limits.room.sandboxesPerUser, lifecycles: {}, createdAt: new Date(this.clock.now()) };
     try {
       await this.db.asSystem('platform-route', async (tx) => {
         await tx.tenant.create({ data: tenant });
@@ -59,6 +61,18 @@ export class Tenants {
     return this.db.withTenant(tenantId, (tx) => this.read(tx, tenantId));
   }
 
+  /** Changes what its plan allows and what its rooms get by default; rooms that exist keep theirs. Problems: `auth.scope`, `tenant.not_found`. */
+  async change(principal: Principal, tenantId: string, input: ChangeTenant): Promise<Tenant> {
+    requireScope(principal, 'platform');
+    return this.db.withTenant(tenantId, async (tx) => {
+      await this.read(tx, tenantId);
+      const { roomsPerUser, sandboxesPerUser, lifecycles } = input;
+      const row = await tx.tenant.update({ where: { id: tenantId }, data: { ...(roomsPerUser && { roomsPerUser }), ...(sandboxesPerUser && { sandboxesPerUser }), ...(lifecycles && { lifecycles }) } });
+      await this.audit.append(tx, { tenantId, actor: actorOf(principal), action: 'tenant.change', resource: `tenant:${tenantId}`, facts: { changed: Object.keys(input) } });
+      return toTenant(row);
+    });
+  }
+
   /** Problem `tenant.not_found`. */
   async read(tx: Tx, tenantId: string): Promise<Tenant> {
     const row = await tx.tenant.findUnique({ where: { id: tenantId } });
@@ -77,5 +91,5 @@ function readCursor(cursor: string): { createdAt: Date; id: string } {
 }
 
 function toTenant(row: TenantRow): Tenant {
-  return { id: row.id, name: row.name, roomsPerUser: row.roomsPerUser, createdAt: row.createdAt.toISOString() };
+  return { id: row.id, name: row.name, roomsPerUser: row.roomsPerUser, sandboxesPerUser: row.sandboxesPerUser, lifecycles: TenantSchema.shape.lifecycles.parse(row.lifecycles), createdAt: row.createdAt.toISOString() };
 }

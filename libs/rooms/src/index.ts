@@ -13,7 +13,7 @@ export { RoomWaiter } from './room-waiter';
 export { RoomWatchers } from './room-watchers';
 export { RoomsLedger } from './rooms.ledger';
 export { RoomsModule, type RoomsModuleOptions } from './rooms.module';
-export { RoomsService, type RoomRoute, type RoomsServiceParts } from './rooms.service';
+export { RoomsService, type RoomRoute, type WakeHow, type RoomsServiceParts } from './rooms.service';
 export { RoomsStore, type IncarnationRecord, type IncarnationReport, type RoomKey, type RoomLimit, type RoomQuery, type RoomSave, type RoomWithIncarnations } from './rooms.store';
 export { MemoryRoomsStore } from './rooms.store.memory';
 export { PostgresRoomsStore, roomChannel } from './rooms.store.postgres';

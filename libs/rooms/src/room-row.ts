@@ -1,5 +1,5 @@
-import type { ImageRef, IncarnationPhase, Isolation, ResumedFrom, RoomState, Wanted } from '@alcove/contracts';
-import type { RoomFailure, RoomRecord, RoomSizeMiB } from './room';
+import type { ImageRef, IncarnationPhase, Isolation, ResumedFrom, RoomLifecycle, RoomNetwork, RoomState, Wanted } from '@alcove/contracts';
+import type { RecordKind, RoomEnd, RoomFailure, RoomOrigin, RoomRecord, RoomSizeMiB } from './room';
 import type { IncarnationRecord } from './rooms.store';
 
 /** The table room as `to_jsonb` writes a row and `jsonb_populate_record` reads it. Times are ISO 8601. */
@@ -35,6 +35,15 @@ export interface RoomRow {
   resumed_from: string | null;
   isolation: string | null;
   created_at: string;
+  kind: string;
+  lifecycle: RoomLifecycle;
+  ends_at: string | null;
+  network: RoomNetwork;
+  boot_next: boolean;
+  holders: readonly string[];
+  origin: RoomOrigin | null;
+  ending: RoomEnd | null;
+  snapshot_name: string | null;
 }
 
 export interface IncarnationRow {
@@ -86,6 +95,15 @@ export function toRoomRow(room: RoomRecord): RoomRow {
     resumed_from: room.resumedFrom,
     isolation: room.isolation,
     created_at: iso(room.createdAt),
+    kind: room.kind,
+    lifecycle: room.lifecycle,
+    ends_at: isoOrNull(room.endsAt),
+    network: room.network,
+    boot_next: room.bootNext,
+    holders: room.holders,
+    origin: room.origin,
+    ending: room.ending,
+    snapshot_name: room.snapshotName,
   };
 }
 
@@ -122,6 +140,15 @@ export function fromRoomRow(row: RoomRow): RoomRecord {
     resumedFrom: row.resumed_from as ResumedFrom | null,
     isolation: row.isolation as Isolation | null,
     createdAt: Date.parse(row.created_at),
+    kind: row.kind as RecordKind,
+    lifecycle: row.lifecycle,
+    endsAt: msOrNull(row.ends_at),
+    network: row.network,
+    bootNext: row.boot_next,
+    holders: row.holders,
+    origin: row.origin,
+    ending: row.ending,
+    snapshotName: row.snapshot_name,
   };
 }
 

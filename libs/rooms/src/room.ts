@@ -1,4 +1,5 @@
-import type { ImageRef, Isolation, ResumedFrom, Room, RoomState, Wanted } from '@alcove/contracts';
+import { limits } from '@alcove/base';
+import type { ImageRef, Isolation, ResumedFrom, Room, RoomKind, RoomLifecycle, RoomNetwork, RoomState, Wanted } from '@alcove/contracts';
 
 export interface RoomSizeMiB {
   readonly memoryMiB: number;
@@ -10,6 +11,22 @@ export interface RoomSizeMiB {
 export interface RoomFailure {
   readonly code: string;
   readonly detail: string | null;
+  /** Milliseconds since 1970. */
+  readonly at: number;
+}
+
+/** `snapshot`: a frozen room, which takes no wake and is shown as a snapshot only. */
+export type RecordKind = RoomKind | 'snapshot';
+
+/** What a room is a copy of. `fresh`: it has not run since, and gets an identity of its own when it does. */
+export interface RoomOrigin {
+  readonly roomId: string;
+  readonly fresh: boolean;
+}
+
+/** Why a room is gone or going. */
+export interface RoomEnd {
+  readonly reason: string;
   /** Milliseconds since 1970. */
   readonly at: number;
 }
@@ -64,21 +81,45 @@ export interface RoomRecord {
   readonly resumedFrom: ResumedFrom | null;
   readonly isolation: Isolation | null;
   readonly createdAt: number;
+  readonly kind: RecordKind;
+  readonly lifecycle: RoomLifecycle;
+  /** When it ends by itself as `lifecycle.onTimeout` says, milliseconds since 1970; null: never, or not while it sleeps. */
+  readonly endsAt: number | null;
+  readonly network: RoomNetwork;
+  /** The next start goes from the disk, though there is an image. */
+  readonly bootNext: boolean;
+  /** Rooms that are being made as copies of this one: while there are any it sleeps, and image and disk stay as they are. */
+  readonly holders: readonly string[];
+  readonly origin: RoomOrigin | null;
+  readonly ending: RoomEnd | null;
+  /** A snapshot's, as its maker named it. */
+  readonly snapshotName: string | null;
 }
 
+/** A user's own room stays, and sleeps with its memory. */
+export const personalLifecycle: RoomLifecycle = { timeoutMs: null, onTimeout: 'pause', keepMemory: true, autoResume: true };
+export const sandboxLifecycle: RoomLifecycle = { timeoutMs: limits.room.sandboxTimeoutMs, onTimeout: 'kill', keepMemory: true, autoResume: false };
+export const openNetwork: RoomNetwork = { allowPublicTraffic: true, maskRequestHost: null, allowInternetAccess: null, allowOut: [], denyOut: [], rules: {}, egressProxy: null };
+
 /** What a new room needs to be known. */
-export type NewRoom = Pick<RoomRecord, 'id' | 'tenantId' | 'userId' | 'template' | 'templateId' | 'size' | 'metadata' | 'envNames' | 'envSealed'>;
+export type NewRoom = Pick<RoomRecord, 'id' | 'tenantId' | 'userId' | 'template' | 'templateId' | 'size' | 'metadata' | 'envNames' | 'envSealed'> & Partial<Pick<RoomRecord, 'kind' | 'lifecycle' | 'network' | 'origin' | 'storeGroup' | 'wakePending' | 'snapshotName'>>;
 
 /** The row of a room that does not exist yet: the first `wake` makes it. */
 export function absentRoom(room: NewRoom, now: number): RoomRecord {
   return {
+    kind: 'room',
+    lifecycle: personalLifecycle,
+    network: openNetwork,
+    origin: null,
+    storeGroup: null,
+    wakePending: false,
+    snapshotName: null,
     ...room,
     state: 'absent',
     stateSince: now,
     move: 0,
     deadlineAt: null,
     wanted: 'available',
-    wakePending: false,
     failures: 0,
     failure: null,
     generation: 0,
@@ -86,7 +127,6 @@ export function absentRoom(room: NewRoom, now: number): RoomRecord {
     incarnation: 0,
     hostId: null,
     hasDisk: false,
-    storeGroup: null,
     engine: null,
     image: null,
     imageSpent: false,
@@ -95,6 +135,10 @@ export function absentRoom(room: NewRoom, now: number): RoomRecord {
     resumedFrom: null,
     isolation: null,
     createdAt: now,
+    endsAt: null,
+    bootNext: false,
+    holders: [],
+    ending: null,
   };
 }
 
@@ -105,6 +149,7 @@ export function toRoom(record: RoomRecord): Room {
   return {
     id: record.id,
     userId: record.userId,
+    kind: record.kind === 'snapshot' ? 'sandbox' : record.kind,
     state: record.state,
     wanted: record.wanted,
     template: record.template,
@@ -118,6 +163,9 @@ export function toRoom(record: RoomRecord): Room {
     isolation: record.isolation,
     image: image && record.sealedAt !== null ? { bytes: image.bytes, pages: image.pages, sealedAt: iso(record.sealedAt) } : null,
     failure: failure && { code: failure.code, detail: failure.detail, at: iso(failure.at) },
+    lifecycle: { ...record.lifecycle },
+    endsAt: record.endsAt === null ? null : iso(record.endsAt),
+    network: { ...record.network },
     createdAt: iso(record.createdAt),
     stateSince: iso(record.stateSince),
   };

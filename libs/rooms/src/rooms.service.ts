@@ -1,7 +1,10 @@
 import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { assert, type Clock, limits, newId, type Random, systemRandom } from '@alcove/base';
-import { CreateRoom, type EnvVars, isProblem, ListRooms, Problem, type Principal, type ProblemCode, type ResumedFrom, type Room, type RoomEvent, type RoomPage, type User, type WakeAnswer } from '@alcove/contracts';
+import {
+  CreateRoom, isProblem, ListRooms, Problem, type CreateSnapshot, type EdgeRoute, type EnvVars, type ForkRoom, type ListSnapshots, type Principal, type ProblemCode, type ResumedFrom, type Room,
+  type RoomAccess, type RoomEnding, type RoomEvent, type RoomLifecycle, type RoomNetwork, type RoomPage, type Snapshot, type SnapshotPage, type User, type WakeAnswer,
+} from '@alcove/contracts';
 import type { SqlTx } from '@alcove/db';
 import { type FleetService, type HostAddress, type HostClient } from '@alcove/fleet';
 import { actorOf, requireScope, tenantOf } from '@alcove/identity';
@@ -19,6 +22,12 @@ import type { RoomWatchers } from './room-watchers';
 import type { RoomKey, RoomsStore, RoomWithIncarnations } from './rooms.store';
 
 type Env = z.infer<typeof EnvVars>;
+
+/** `memory: false`: from the disk, as after a power cut. `timeoutMs`: it lives at least this long from now on; also for a room that runs. */
+export interface WakeHow {
+  readonly memory?: boolean;
+  readonly timeoutMs?: number;
+}
 
 /** Where a running room is: what a call into it needs. */
 export interface RoomRoute {
@@ -69,6 +78,7 @@ export class RoomsService<Scope = SqlTx> {
    */
   async create(principal: Principal, input: z.input<typeof CreateRoom>, options: { wait?: boolean; signal?: AbortSignal; idempotencyKey?: string } = {}): Promise<Room> {
     requireScope(principal, 'rooms:write');
+    if (input.snapshot !== undefined || input.lifecycle || input.network || input.kind) throw new Problem('unsupported');
     const tenantId = tenantOf(principal);
     const { fleet, secrets, owners, mover, clock, waiter, store } = this.#parts;
     const named = options.idempotencyKey === undefined ? null : idOfRepeats(principal, options.idempotencyKey);
@@ -108,8 +118,9 @@ export class RoomsService<Scope = SqlTx> {
   }
 
   /** Resolves when the room runs; joins a wake that is under way. Problems: `room.gone`, `room.failed`, `room.wake_timeout`, `room.busy`, `host.*`, `engine.*`, `vault.key_unavailable`. */
-  async wake(principal: Principal, roomId: string, signal?: AbortSignal): Promise<WakeAnswer> {
+  async wake(principal: Principal, roomId: string, signal?: AbortSignal, how: WakeHow = {}): Promise<WakeAnswer> {
     requireScope(principal, 'rooms:write');
+    if (how.memory === false || how.timeoutMs !== undefined) throw new Problem('unsupported');
     const { clock } = this.#parts;
     const startedAt = clock.monotonic();
     const known = await this.#find(principal, roomId);
@@ -121,8 +132,9 @@ export class RoomsService<Scope = SqlTx> {
    * Resolves when the room's image is durable and in its row. The room then stays asleep until somebody wakes it. A room that failed is answered as it is.
    * Problems: `room.gone`, `room.busy` (woken meanwhile, or it could not be sealed and goes on), `room.failed` (the VM died while it was sealed).
    */
-  async hibernate(principal: Principal, roomId: string, signal?: AbortSignal): Promise<Room> {
+  async hibernate(principal: Principal, roomId: string, signal?: AbortSignal, how: { keepMemory?: boolean } = {}): Promise<Room> {
     requireScope(principal, 'rooms:write');
+    if (how.keepMemory === false) throw new Problem('unsupported');
     const key = { tenantId: tenantOf(principal), roomId };
     const { room, verdict } = await this.#apply(key, { kind: 'sleep', reason: askedReason }, { actor: actorOf(principal) });
     const before = room.state === 'hibernating' || room.state === 'running' ? { ...room, move: room.move - 1 } : room;
@@ -130,10 +142,78 @@ export class RoomsService<Scope = SqlTx> {
   }
 
   /** Resolves at once; the room is removed as soon as the move it is in has ended. */
-  async destroy(principal: Principal, roomId: string): Promise<Room> {
+  async destroy(principal: Principal, roomId: string, reason: string = askedReason): Promise<Room> {
     requireScope(principal, 'rooms:write');
-    const { room } = await this.#apply({ tenantId: tenantOf(principal), roomId }, { kind: 'destroy', reason: askedReason }, { actor: actorOf(principal) });
+    const { room } = await this.#apply({ tenantId: tenantOf(principal), roomId }, { kind: 'destroy', reason }, { actor: actorOf(principal) });
     return toRoom(room);
+  }
+
+  /** From now on it lives this long, then it ends as its lifecycle says. May shorten. Problem `room.not_running` while it sleeps. Milliseconds. */
+  async setTimeout(_principal: Principal, _roomId: string, _timeoutMs: number): Promise<Room> {
+    throw new Problem('unsupported');
+  }
+
+  /** What is left out stays as it is. Problem `request.invalid` for `autoResume` without `keepMemory`. */
+  async setLifecycle(_principal: Principal, _roomId: string, _lifecycle: Partial<RoomLifecycle>): Promise<Room> {
+    throw new Problem('unsupported');
+  }
+
+  /** Replaces all of it: what is left out is as in a new room. */
+  async setNetwork(_principal: Principal, _roomId: string, _network: Partial<RoomNetwork>): Promise<Room> {
+    throw new Problem('unsupported');
+  }
+
+  /** Replaces all of it. */
+  async setMetadata(_principal: Principal, _roomId: string, _metadata: Readonly<Record<string, string>>): Promise<Room> {
+    throw new Problem('unsupported');
+  }
+
+  /** Why the room is gone or going, also long after; null while it is not. Problem `room.not_found`. */
+  async ending(_principal: Principal, _roomId: string): Promise<RoomEnding | null> {
+    throw new Problem('unsupported');
+  }
+
+  /**
+   * Copies the room as it is now; resolves when the copy is durable. A room that runs sleeps for it and wakes again by itself. Problems: `room.limit` (of
+   * snapshots), `room.busy`, `room.failed` (it has no memory that could be copied), `room.gone`, those of a start.
+   */
+  async snapshot(_principal: Principal, _roomId: string, _asked: CreateSnapshot = {}, _signal?: AbortSignal): Promise<Snapshot> {
+    throw new Problem('unsupported');
+  }
+
+  /** Newest first. Problem `request.invalid` for a cursor that is not ours. */
+  async snapshots(_principal: Principal, _query: z.input<typeof ListSnapshots> = {}): Promise<SnapshotPage> {
+    throw new Problem('unsupported');
+  }
+
+  /** Problem `snapshot.not_found`. */
+  async getSnapshot(_principal: Principal, _snapshotId: string): Promise<Snapshot> {
+    throw new Problem('unsupported');
+  }
+
+  /** Resolves at once. Rooms made from it stay. Problem `snapshot.not_found`. */
+  async removeSnapshot(_principal: Principal, _snapshotId: string): Promise<void> {
+    throw new Problem('unsupported');
+  }
+
+  /** Makes rooms of the same user that go on from where this one is; resolves when each runs or has failed. Problems of the whole: as snapshot; of one fork: in its place. */
+  async fork(_principal: Principal, _roomId: string, _asked: ForkRoom = {}, _signal?: AbortSignal): Promise<({ room: Room } | { problem: Problem })[]> {
+    throw new Problem('unsupported');
+  }
+
+  /** What must be shown at the edge to come into the room. The same for as long as the room lives. Problem `vault.key_unavailable`. */
+  async accessTokens(_principal: Principal, _roomId: string): Promise<RoomAccess> {
+    throw new Problem('unsupported');
+  }
+
+  /** For the edge, whoever's the room is: where it is and what opens it. Never wakes anything. */
+  async edgeRoute(_roomId: string): Promise<EdgeRoute> {
+    throw new Problem('unsupported');
+  }
+
+  /** For the edge: as edgeRoute, once the room runs. Problems: `room.not_running` when the room does not wake by itself, those of wake. */
+  async edgeWake(_roomId: string, _signal?: AbortSignal): Promise<EdgeRoute> {
+    throw new Problem('unsupported');
   }
 
   /** Adds or replaces variables; they count from the next start of the agent. Problem `request.invalid` beyond `limits.room.envVars` or `envBytes`. */

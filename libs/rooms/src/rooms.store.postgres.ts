@@ -154,7 +154,8 @@ async function writeRoom(tx: SqlTx, { next, news, opens, reports }: RoomSave): P
         state = n.state, state_since = n.state_since, move = n.move, deadline_at = n.deadline_at, wanted = n.wanted, wake_pending = n.wake_pending,
         failures = n.failures, failure = n.failure, generation = n.generation, event_count = n.event_count, incarnation = n.incarnation, host_id = n.host_id,
         metadata = n.metadata, env_names = n.env_names, env_sealed = n.env_sealed, has_disk = n.has_disk, store_group = n.store_group, engine = n.engine,
-        image = n.image, image_spent = n.image_spent, sealed_at = n.sealed_at, previous = n.previous, resumed_from = n.resumed_from, isolation = n.isolation
+        image = n.image, image_spent = n.image_spent, sealed_at = n.sealed_at, previous = n.previous, resumed_from = n.resumed_from, isolation = n.isolation,
+        lifecycle = n.lifecycle, ends_at = n.ends_at, network = n.network, boot_next = n.boot_next, holders = n.holders, origin = n.origin, ending = n.ending
       from jsonb_populate_record(null::room, ${JSON.stringify(toRoomRow(next))}::jsonb) n
       where room.id = n.id and room.tenant_id = n.tenant_id and room.generation = n.generation - 1
       returning room.id, room.tenant_id

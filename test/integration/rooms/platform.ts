@@ -1,7 +1,7 @@
 /** The control plane's rooms on a real database, in one or two processes' worth of objects, with a host that obeys at once. */
 import { type Clock, newId, silentLog, systemClock } from '@alcove/base';
 import { Audit } from '@alcove/audit';
-import { type GoneReport, type HostState, Problem, type Principal, type RunningReport, type SealedReport } from '@alcove/contracts';
+import { type CopiedReport, type GoneReport, type HostState, Problem, type Principal, type RunningReport, type SealedReport } from '@alcove/contracts';
 import { Db, Notices } from '@alcove/db';
 import { FleetService, HostClient, type HostAddress, type IncarnationKey, PostgresHostsStore } from '@alcove/fleet';
 import { Users } from '@alcove/identity';
@@ -30,6 +30,11 @@ export class ObedientHost extends HostClient {
     if (!this.running.delete(nameOf(room))) throw new Problem('room.not_running');
     const image = { id: newId('img'), ...room, generation: order.generation, templateId: 't', compatibility: 'c', diskState: 'd', bytes: 5, pages: 1, sha256: 'a'.repeat(64) };
     return { ...report, image, stallMs: 1, durableMs: 1, steps: {} } satisfies SealedReport;
+  };
+  override ensureCopied: HostClient['ensureCopied'] = async (_host, room, order) => {
+    const { roomId, incarnation, sequence } = this.#report('copied', room);
+    const image = { ...order.source.image, id: newId('img'), roomId, incarnation, generation: order.generation };
+    return { roomId, incarnation, sequence, image, durationMs: 1 } satisfies CopiedReport;
   };
   override ensureGone: HostClient['ensureGone'] = async (_host, room) => {
     const report = this.#report('gone', room);
