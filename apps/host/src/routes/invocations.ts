@@ -81,7 +81,9 @@ function answerOf(outgoing: ClientRequest, signal: AbortSignal): Promise<Incomin
       reject(new Problem('agent.unreachable', { detail: 'the agent tried to switch protocols' }));
     });
     outgoing.on('error', (error) => {
-      reject(signal.aborted ? (signal.reason as Error) : new Problem('agent.unreachable', { cause: error, detail: 'the agent broke off or its answer was not HTTP' }));
+      // The channel's end may be heard here before it is heard by the room: then it was not the agent that broke off.
+      if (signal.aborted || passesAsItIs(error)) return reject(signal.aborted ? (signal.reason as Error) : error);
+      return reject(new Problem('agent.unreachable', { cause: error, detail: 'the agent broke off or its answer was not HTTP' }));
     });
   });
   // Nobody may be waiting any more when it fails.
