@@ -10,7 +10,7 @@ export const limits = {
   room: { metadataKeys: 32, metadataKeyChars: 64, metadataValueChars: 512, metadataBytes: 8192, envVars: 64, envNameChars: 128, envValueBytes: 16 << 10, envBytes: 48 << 10, memoryMiBMin: 256, memoryMiBMax: 8192, diskMiBMax: 64 << 10, vcpusMax: 8, userIdChars: 128, roomsPerUser: 1, sandboxesPerUser: 100, snapshotsPerUser: 100, snapshotNameChars: 128, forks: 16, timeoutMsMax: 366 * 24 * 3600_000, sandboxTimeoutMs: 300_000, autoResumeMs: 300_000, networkTargets: 256, networkTargetChars: 256, networkRules: 10, networkHeaders: 20 },
   channel: { frameBytes: 65_536, headerBytes: 12, windowBytes: 262_144, streams: 256, syncScanBytes: 1 << 20, syncTimeoutMs: 1000, syncAttempts: 5, fieldsCount: 1024, fieldNameChars: 32, pingBytes: 64, controlBytes: 1 << 20, strayBytes: 4 << 20, queueSegments: 64 },
   /** What the host waits for, and takes, from a guest. */
-  guest: { claimMs: 30_000, readyMs: 120_000, quiesceMs: 60_000, statsMs: 10_000, execGraceMs: 10_000, onForkMs: 30_000, listBytes: 8 << 20, detailChars: 200 },
+  guest: { claimMs: 30_000, readyMs: 120_000, quiesceMs: 60_000, statsMs: 10_000, execGraceMs: 10_000, onForkMs: 30_000, listBytes: 8 << 20, processes: 1024, detailChars: 200 },
   exec: { args: 256, argBytes: 32 << 10, timeoutMsDefault: 60_000, timeoutMsMax: 24 * 3600_000, outputBytesDefault: 16 << 20, outputBytesMax: 1 << 30, stdinBytes: 1 << 20, tagChars: 256 },
   files: { pathBytes: 4096, listEntries: 10_000, listDepth: 64, metadataBytes: 4096, watchQueue: 4096 },
   logs: { tailBytesMax: 4 << 20, tailBytesDefault: 64 << 10 },

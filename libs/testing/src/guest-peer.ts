@@ -30,10 +30,14 @@ export interface PeerOptions {
   grants?: boolean;
 }
 
-export function peerFields(fields: Record<string, string | number>): Buffer {
+/** A list is a name that is there several times. */
+export type PeerFields = Record<string, string | number | readonly string[]>;
+
+export function peerFields(fields: PeerFields): Buffer {
   const parts: Buffer[] = [];
-  for (const [name, value] of Object.entries(fields)) {
-    const bytes = Buffer.from(String(value));
+  const single = Object.entries(fields).flatMap(([name, value]) => (typeof value === 'object' ? value : [value]).map((one) => [name, String(one)] as const));
+  for (const [name, value] of single) {
+    const bytes = Buffer.from(value);
     const length = Buffer.alloc(4);
     length.writeUInt32LE(bytes.length);
     parts.push(Buffer.from([name.length]), Buffer.from(name), length, bytes);
@@ -79,7 +83,7 @@ export class PeerStream {
     readonly id: number,
   ) {}
 
-  message(fields: Record<string, string | number>): this {
+  message(fields: PeerFields): this {
     const payload = peerFields(fields);
     this.credit -= payload.length;
     this.peer.send(peerEncode(peerFrame.data, this.id, payload, 2));

@@ -73,4 +73,14 @@ describe('fields', () => {
     expect(problemOf(() => of(['t', 'toolong']).text('t', 5))).toMatchObject(protocol);
     expect(problemOf(() => of(['t', 'a'], ['t', 'b']).text('t', 5))).toMatchObject(protocol);
   });
+
+  it('may be there several times, where that is asked for', () => {
+    const list = of(['w', 'a'], ['e', 'k=v=w'], ['w', ''], ['e', 'l='], ['e', 'l=2'], ['e', '__proto__=p']);
+    expect(list.all('w')).toEqual(['a', '']);
+    expect(list.all('none')).toEqual([]);
+    expect(Object.entries(list.pairs('e'))).toEqual([['k', 'v=w'], ['l', '2'], ['__proto__', 'p']]);
+    for (const bad of ['', 'k', '=v']) expect(problemOf(() => of(['e', bad]).pairs('e'))).toMatchObject(protocol);
+    expect([of(['n', '3']).optionalInteger('n'), of().optionalInteger('n')]).toEqual([3, undefined]);
+    expect(problemOf(() => of(['n', 'x']).optionalInteger('n'))).toMatchObject(protocol);
+  });
 });

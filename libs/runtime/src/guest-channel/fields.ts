@@ -65,6 +65,21 @@ export class Fields {
     return value?.toString('utf8');
   }
 
+  /** The texts of a field that may be there any number of times. Together they are no longer than the message. */
+  all(name: string): string[] {
+    return this.#entries.filter((entry) => entry.name === name).map(({ value }) => value.toString('utf8'));
+  }
+
+  /** A field that may be there any number of times, each `key=value`. Of several with one key the last one counts. */
+  pairs(name: string): Record<string, string> {
+    const split = (text: string): [string, string] => {
+      const at = text.indexOf('=');
+      if (at <= 0) throw broken(`the field ${name} is not key=value`);
+      return [text.slice(0, at), text.slice(at + 1)];
+    };
+    return Object.fromEntries(this.all(name).map(split));
+  }
+
   text(name: string, maxBytes: number): string {
     const value = this.optional(name, maxBytes);
     if (value === undefined) throw broken(`the field ${name} is missing`);
@@ -76,6 +91,10 @@ export class Fields {
     const value = this.text(name, 20);
     if (!/^[0-9]+$/.test(value)) throw broken(`the field ${name} is not a number`);
     return Math.min(Number(value), Number.MAX_SAFE_INTEGER);
+  }
+
+  optionalInteger(name: string): number | undefined {
+    return this.has(name) ? this.integer(name) : undefined;
   }
 
   /** A decimal number that may have a fraction. */

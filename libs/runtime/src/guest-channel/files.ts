@@ -1,9 +1,11 @@
 import type { Readable } from 'node:stream';
 import { limits } from '@alcove/base';
 import type { FileEntry, FileListQuery, FileReadQuery, FileWriteQuery } from '@alcove/contracts';
+import type { FileLook, FileRights } from '../guest-session';
 import { ask, converse } from './ask';
 import { Deferred } from './deferred';
 import type { Fields } from './fields';
+import { given } from './given';
 import type { Mux } from './mux';
 import { onAbort } from './on-abort';
 import { beyond, broken } from './problems';
@@ -13,18 +15,18 @@ type Pair = [string, string | number];
 
 const kinds: readonly FileEntry['kind'][] = ['file', 'directory', 'symlink', 'other'];
 const nameBytesMax = 4096;
+const ownerBytesMax = 256;
 /** 9999-12-31T23:59:59Z: the last time that ISO 8601 writes with four digits. */
 const lastMs = 253_402_300_799_000;
 
-/** Only what was asked for becomes a field. */
-export function given(name: string, value: string | number | boolean | undefined): Pair[] {
-  if (value === undefined || value === false) return [];
-  return [[name, value === true ? 1 : value]];
+/** Whose rights, and whose what is made will be. */
+export function rightsFields({ user, owner }: FileRights): Pair[] {
+  return [...given('user', user), ...given('owner', owner)];
 }
 
-export async function readFile(mux: Mux, query: FileReadQuery, signal: AbortSignal): Promise<{ size: number; mode: string; modifiedAt: string; body: Readable }> {
+export async function readFile(mux: Mux, query: FileReadQuery, signal: AbortSignal, rights: FileRights = {}): Promise<{ size: number; mode: string; modifiedAt: string; body: Readable }> {
   signal.throwIfAborted();
-  const fields: Pair[] = [['svc', 'fileRead'], ['path', query.path], ...given('offset', query.offset), ...given('length', query.length)];
+  const fields: Pair[] = [['svc', 'fileRead'], ['path', query.path], ...given('offset', query.offset), ...given('length', query.length), ...rightsFields(rights)];
   return new Promise((resolve, reject) => {
     let answered = false;
     const onMessage = (message: Fields) => {
@@ -40,9 +42,12 @@ export async function readFile(mux: Mux, query: FileReadQuery, signal: AbortSign
   });
 }
 
-export async function writeFile(mux: Mux, query: FileWriteQuery, body: Readable, signal: AbortSignal): Promise<{ size: number }> {
+export type WriteRights = FileRights & { metadata?: Readonly<Record<string, string>> };
+
+export async function writeFile(mux: Mux, query: FileWriteQuery, body: Readable, signal: AbortSignal, rights: WriteRights = {}): Promise<{ size: number }> {
   signal.throwIfAborted();
-  const fields: Pair[] = [['svc', 'fileWrite'], ['path', query.path], ...given('mode', query.mode), ...given('user', query.user), ...given('makeParents', query.makeParents)];
+  const fields: Pair[] = [['svc', 'fileWrite'], ['path', query.path], ...given('mode', query.mode), ...rightsFields({ ...rights, user: rights.user ?? query.user }), ...given('makeParents', query.makeParents)];
+  for (const [key, value] of Object.entries(rights.metadata ?? {})) fields.push(['meta', `${key}=${value}`]);
   const written = new Upload(mux, fields, body, signal);
   return { size: await written.size };
 }
@@ -93,14 +98,14 @@ async function send(body: Readable, stream: { send(bytes: Buffer): Promise<void>
   }
 }
 
-export async function listFiles(mux: Mux, query: FileListQuery, signal: AbortSignal): Promise<{ entries: FileEntry[]; truncated: boolean }> {
+export async function listFiles(mux: Mux, query: FileListQuery, signal: AbortSignal, look: FileLook & { depth?: number } = {}): Promise<{ entries: FileEntry[]; truncated: boolean }> {
   // One more than wanted, to know whether there is more.
   const limit = query.limit + 1;
   const entries: FileEntry[] = [];
   let bytes = 0;
   await converse(
     mux,
-    { fields: [['svc', 'fileList'], ['path', query.path], ['limit', limit]], asked: 'file', signal },
+    { fields: [['svc', 'fileList'], ['path', query.path], ['limit', limit], ...given('depth', look.depth), ...lookFields(look)], asked: 'file', signal },
     (message) => {
       if (entries.length === limit) throw beyond('a list that is longer than was asked for');
       bytes += message.bytes;
@@ -112,8 +117,12 @@ export async function listFiles(mux: Mux, query: FileListQuery, signal: AbortSig
   return { entries: entries.slice(0, query.limit), truncated: entries.length > query.limit };
 }
 
-export function statFile(mux: Mux, path: string, signal: AbortSignal): Promise<FileEntry> {
-  return ask(mux, { fields: [['svc', 'fileStat'], ['path', path]], asked: 'file', signal }, decodeEntry);
+export function statFile(mux: Mux, path: string, signal: AbortSignal, look: FileLook = {}): Promise<FileEntry> {
+  return ask(mux, { fields: [['svc', 'fileStat'], ['path', path], ...lookFields(look)], asked: 'file', signal }, decodeEntry);
+}
+
+function lookFields(look: FileLook): Pair[] {
+  return [...given('follow', look.follow), ...rightsFields(look)];
 }
 
 function decodeEntry(message: Fields): FileEntry {
@@ -128,7 +137,20 @@ function decodeEntry(message: Fields): FileEntry {
     uid: message.integer('uid'),
     gid: message.integer('gid'),
     target: message.optional('target', nameBytesMax) ?? null,
+    owner: message.optional('owner', ownerBytesMax),
+    group: message.optional('group', ownerBytesMax),
+    metadata: decodeMetadata(message),
   };
+}
+
+/** Undefined when the file has none. */
+function decodeMetadata(message: Fields): Record<string, string> | undefined {
+  if (!message.has('meta')) return undefined;
+  const metadata = message.pairs('meta');
+  const bytes = Object.entries(metadata).reduce((sum, [key, value]) => sum + Buffer.byteLength(key) + Buffer.byteLength(value), 0);
+  // Bytes that are not UTF-8 have become three each.
+  if (bytes > 3 * limits.files.metadataBytes) throw broken('too much metadata of a file');
+  return metadata;
 }
 
 /** Permission bits, as four octal digits. */

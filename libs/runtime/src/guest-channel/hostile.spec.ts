@@ -1,7 +1,7 @@
 import { duplexPair, PassThrough, type Duplex, Readable } from 'node:stream';
 import { limits, seededRandom, silentLog } from '@alcove/base';
-import { isProblem, type ExecRequest } from '@alcove/contracts';
-import { GuestPeer, ManualClock, peerEncode, peerFields, peerFrame, type PeerService } from '@alcove/testing';
+import { isProblem, type ExecRequest, ProcessStart } from '@alcove/contracts';
+import { GuestPeer, ManualClock, peerEncode, type PeerFields, peerFields, peerFrame, type PeerService, type PeerStream } from '@alcove/testing';
 import fc from 'fast-check';
 import type { GuestSession } from '../guest-session';
 import { encodeFrame, encodeHead, encodeWindow, frameTypes } from './frames';
@@ -12,6 +12,7 @@ import type { StreamEvents } from './stream';
 const never = new AbortController().signal;
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 const command: ExecRequest = { command: ['true'], timeoutMs: 1000, outputBytes: 1 << 30 };
+const kept = ProcessStart.parse({ command: ['true'] });
 
 interface Staged {
   session: GuestSession;
@@ -63,7 +64,7 @@ describe('a guest that breaks the rules of frames', () => {
 
 describe('a guest that breaks the rules of a service', () => {
   const file = { name: 'a', kind: 'file', size: 5, mode: '644', mtimeMs: 0, uid: 0, gid: 0 };
-  const say = (...answers: Record<string, string | number>[]): PeerService => (stream) => {
+  const say = (...answers: PeerFields[]): PeerService => (stream) => {
     for (const answer of answers) stream.message(answer);
     stream.end();
   };
@@ -83,9 +84,31 @@ describe('a guest that breaks the rules of a service', () => {
     ['a command without a pid', say({ exit: 0 }), (s) => drain(s.exec(command, never))],
     ['a command without an exit', say({ pid: 1 }), (s) => drain(s.exec(command, never))],
     ['a command with two exits', say({ pid: 1 }, { exit: 0 }, { exit: 0 }), (s) => drain(s.exec(command, never))],
+    ['a kept process without a pid', say({ exit: 0 }), (s) => drain(s.startProcess(kept, never))],
+    ['a kept process without an exit', say({ pid: 1 }), (s) => drain(s.attachProcess({ pid: 1 }, never))],
+    ['a kept process with two exits', say({ pid: 1 }, { signal: 9 }, { exit: 0 }), (s) => drain(s.attachProcess({ pid: 1 }, never))],
+    ['an exit that is no number', say({ pid: 1 }, { exit: '-1' }), (s) => drain(s.attachProcess({ pid: 1 }, never))],
+    ['a process without a user', say({ pid: 1 }), (s) => s.listProcesses(never)],
+    ['a process with two tags', say({ pid: 1, user: 'u', tag: ['a', 'b'] }), (s) => s.listProcesses(never)],
+    ['a process with a tag that is too long', say({ pid: 1, user: 'u', tag: 'x'.repeat(1025) }), (s) => s.listProcesses(never)],
+    ['a variable without a name', say({ pid: 1, user: 'u', env: ['=x'] }), (s) => s.listProcesses(never)],
+    ['a variable without a value', say({ pid: 1, user: 'u', env: ['x'] }), (s) => s.listProcesses(never)],
+    ['bytes in a list of processes', (stream) => void stream.bytes(Buffer.from('x')), (s) => s.listProcesses(never)],
+    ['input that is taken before it was sent', (stream) => void stream.end(), (s) => s.writeProcess({ pid: 1 }, Buffer.alloc(1 << 20), { close: true }, never)],
+    ['an answer to input', say({ pid: 1 }), (s) => s.writeProcess({ pid: 1 }, Buffer.alloc(1 << 20), { close: true }, never)],
+    ['an answer to a signal', say({ pid: 1 }), (s) => s.signalProcess({ pid: 1 }, 9, never)],
+    ['an answer to a new size', say({ pid: 1 }), (s) => s.resizeProcess({ pid: 1 }, { cols: 1, rows: 1 }, never)],
+    ['a watch that ends', say({}), (s) => drain(s.watchFiles('x', { recursive: true }, never))],
+    ['a change of no kind', say({}, { name: 'a', change: 'explode' }), (s) => drain(s.watchFiles('x', { recursive: true }, never))],
+    ['a change without a name', say({}, { change: 'write' }), (s) => drain(s.watchFiles('x', { recursive: true }, never))],
+    ['a change with a name that is too long', say({}, { name: 'x'.repeat(4097), change: 'write' }), (s) => drain(s.watchFiles('x', { recursive: true }, never))],
+    ['bytes of a watch', (stream) => void stream.bytes(Buffer.from('x')), (s) => drain(s.watchFiles('x', { recursive: true }, never))],
+    ['metadata without a key', say({ ...file, meta: ['=x'] }), (s) => s.statFile('x', never)],
+    ['too much metadata', say({ ...file, meta: ['k=' + 'x'.repeat(20_000)] }), (s) => s.statFile('x', never)],
+    ['an owner that is too long', say({ ...file, owner: 'x'.repeat(300) }), (s) => s.statFile('x', never)],
     ['figures that are no numbers', say({ memTotal: 'a lot' }), (s) => s.stats()],
   ])('%s', async (_name, service, ask) => {
-    const staged = await stage({ fileStat: service, fileMove: service, fileRead: service, fileWrite: service, exec: service, stats: service });
+    const staged = await stage({ fileStat: service, fileMove: service, fileRead: service, fileWrite: service, exec: service, stats: service, attach: service, processes: service, input: service, signal: service, resize: service, watch: service });
     await expect(ask(staged.session)).rejects.toMatchObject({ code: 'guest.protocol' });
     await expectClosed(staged, 'guest.protocol');
   });
@@ -226,6 +249,50 @@ describe('fuzzing a mux with open streams', () => {
         expect(feed(mutated, seed + 1)).toBe(outcome);
       }),
       { seed: 20250702, numRuns: 600 },
+    );
+  });
+});
+
+describe('fuzzing the services of kept processes and watches', () => {
+  /** Fields as the guest may send them: known names with known, near and wild values, in lists too. */
+  const value = fc.oneof(fc.constantFrom('', '0', '1', '9', '-1', '1.5', 'a', 'a=b', '=', 'create', 'write', 'file', 'directory', '644', '99999999999999999999', '\u{1f4a9}', 'x'.repeat(5000)), fc.string({ maxLength: 20 }));
+  const name = fc.constantFrom('pid', 'exit', 'signal', 'timedOut', 'truncated', 'tag', 'user', 'cwd', 'pty', 'arg', 'env', 'name', 'change', 'kind', 'size', 'mode', 'mtimeMs', 'uid', 'gid', 'owner', 'group', 'target', 'meta', 'zzz');
+  const wild = fc.dictionary(name, fc.oneof({ arbitrary: value, weight: 4 }, { arbitrary: fc.array(value, { maxLength: 3 }), weight: 1 }), { maxKeys: 8 });
+  const good = fc.constantFrom<PeerFields>({}, { pid: 4 }, { exit: 0 }, { signal: 9, timedOut: 1 }, { name: 'a', change: 'write' }, { pid: 4, user: 'user', arg: ['a'], env: ['A=b'] }, { name: 'a/b', kind: 'file', size: 1, mode: '600', mtimeMs: 0, uid: 0, gid: 0, owner: 'u', group: 'g', meta: ['a=b'] });
+  const step = fc.oneof(
+    { arbitrary: fc.oneof(wild, good).map((fields) => (stream: PeerStream) => void stream.message(fields)), weight: 6 },
+    { arbitrary: fc.tuple(fc.uint8Array({ maxLength: 50 }), fc.constantFrom(0, 1)).map(([bytes, lane]) => (stream: PeerStream) => void stream.bytes(Buffer.from(bytes), lane)), weight: 2 },
+    { arbitrary: fc.constantFrom('not_found', 'invalid', 'limit', 'nonsense').map((code) => (stream: PeerStream) => void stream.reset(code)), weight: 1 },
+  );
+  const asks: [string, (session: GuestSession) => Promise<unknown>][] = [
+    ['exec', (s) => drain(s.startProcess(kept, never))],
+    ['attach', (s) => drain(s.attachProcess({ tag: 't' }, never))],
+    ['processes', (s) => s.listProcesses(never)],
+    ['input', (s) => s.writeProcess({ pid: 4 }, Buffer.from('x'), { close: false }, never)],
+    ['signal', (s) => s.signalProcess({ pid: 4 }, 9, never)],
+    ['watch', (s) => drain(s.watchFiles('x', { recursive: true }, never))],
+    ['fileStat', (s) => s.statFile('x', never, { follow: true })],
+    ['fileList', (s) => s.listFiles({ path: 'x', limit: 3 }, never, { depth: 2 })],
+  ];
+  const allowed = ['answered', 'guest.protocol', 'guest.limit', 'guest.closed', 'guest.unsupported', 'exec.not_found', 'file.not_found', 'request.invalid'];
+
+  it.each(asks)('%s: an answer or a Problem, whatever comes', async (service, ask) => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 6 }), async (steps) => {
+        const staged = await stage({
+          [service]: (stream) => {
+            for (const one of steps) one(stream);
+            stream.end();
+          },
+        });
+        // What neither answers nor fails is a guest that says nothing more: it is over when the host closes.
+        const outcome = ask(staged.session).then(() => 'answered', (error: unknown) => (isProblem(error) ? error.code : `threw ${String(error)}`));
+        for (let i = 0; i < 4; i++) await settle();
+        staged.session.close();
+        expect(allowed).toContain(await outcome);
+        expect(['guest.protocol', 'guest.limit', 'guest.closed']).toContain((await staged.session.closed as { code?: string }).code);
+      }),
+      { seed: 20261125, numRuns: 150 },
     );
   });
 });

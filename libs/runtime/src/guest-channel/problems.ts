@@ -17,7 +17,7 @@ export function ended(detail: string, cause?: unknown): Problem {
 }
 
 /** What was asked of the guest: the same RESET code means another thing for a file than for a command. */
-export type Asked = 'file' | 'exec' | 'connect' | 'control';
+export type Asked = 'file' | 'watch' | 'exec' | 'connect' | 'control';
 
 const everywhere: Record<ResetCode, ProblemCode> = {
   cancelled: 'guest.closed',
@@ -41,6 +41,7 @@ const everywhere: Record<ResetCode, ProblemCode> = {
 
 const instead: Record<Asked, Partial<Record<ResetCode, ProblemCode>>> = {
   file: { unsupported: 'file.kind' },
+  watch: {},
   exec: { not_found: 'exec.not_found' },
   connect: { refused: 'agent.unreachable', timeout: 'agent.timeout', io: 'agent.unreachable', denied: 'agent.unreachable' },
   control: { denied: 'guest.io', not_found: 'guest.io', invalid: 'guest.io' },

@@ -1,16 +1,22 @@
 import type { Duplex, Readable } from 'node:stream';
 import { limits, systemRandom, type Clock, type Log } from '@alcove/base';
-import { Problem, type ExecEvent, type ExecRequest, type FileChange, type FileEntry, type FileListQuery, type FileReadQuery, type FileWriteQuery, type ProcessInfo } from '@alcove/contracts';
-import type { GuestClaim, GuestSession, GuestStats } from '../guest-session';
+import { Problem, type ExecEvent, type ExecRequest, type FileChange, type FileEntry, type FileListQuery, type FileReadQuery, type FileWriteQuery, type ProcessInfo, type ProcessStart, type TerminalSize } from '@alcove/contracts';
+import type { FileLook, FileRights, GuestClaim, GuestSession, GuestStats, ProcessName } from '../guest-session';
 import { ask, order, type Question } from './ask';
 import { GuestChannel } from './channel';
 import { connect, connectWithHello } from './connect';
 import { Deferred } from './deferred';
 import { exec } from './exec';
 import type { Fields, FieldList } from './fields';
-import { given, listFiles, readFile, statFile, writeFile } from './files';
+import { listFiles, readFile, rightsFields, statFile, writeFile, type WriteRights } from './files';
+import { given } from './given';
+import type { Mux } from './mux';
 import { ended } from './problems';
+import { attachProcess, listProcesses, resizeProcess, signalProcess, startProcess, writeProcess } from './processes';
 import { StreamDuplex } from './stream-duplex';
+import { knowingWhy } from './too-old';
+import { watchFiles } from './watch';
+import { within } from './within';
 
 export interface GuestSessionOptions {
   clock: Clock;
@@ -79,33 +85,68 @@ class ChannelSession implements GuestSession {
     return (options.hello ? connectWithHello : connect)(this.channel.mux, port, waitMs, signal);
   }
 
-  async readFile(query: FileReadQuery, signal: AbortSignal): Promise<{ size: number; mode: string; modifiedAt: string; body: Readable }> {
-    return readFile(this.channel.mux, query, signal);
+  async *startProcess(order: ProcessStart, signal: AbortSignal): AsyncGenerator<ExecEvent, void, void> {
+    const { mux } = this.channel;
+    try {
+      yield* startProcess(mux, order, signal);
+    } catch (error) {
+      throw await knowingWhy(mux, this.clock, error);
+    }
   }
 
-  async writeFile(query: FileWriteQuery, body: Readable, signal: AbortSignal): Promise<{ size: number }> {
-    return writeFile(this.channel.mux, query, body, signal);
+  async *attachProcess(which: ProcessName, signal: AbortSignal): AsyncGenerator<ExecEvent, void, void> {
+    yield* attachProcess(this.channel.mux, which, signal);
   }
 
-  async listFiles(query: FileListQuery, signal: AbortSignal): Promise<{ entries: FileEntry[]; truncated: boolean }> {
-    return listFiles(this.channel.mux, query, signal);
+  async listProcesses(signal: AbortSignal): Promise<ProcessInfo[]> {
+    return listProcesses(this.channel.mux, signal);
   }
 
-  async statFile(path: string, signal: AbortSignal): Promise<FileEntry> {
-    return statFile(this.channel.mux, path, signal);
+  async writeProcess(which: ProcessName, data: Buffer, options: { close: boolean }, signal: AbortSignal): Promise<void> {
+    await writeProcess(this.channel.mux, which, data, options.close, signal);
   }
 
-  async moveFile(from: string, to: string, signal: AbortSignal): Promise<void> {
-    await order(this.channel.mux, { fields: [['svc', 'fileMove'], ['from', from], ['to', to]], asked: 'file', signal });
+  async signalProcess(which: ProcessName, number: number, signal: AbortSignal): Promise<void> {
+    await signalProcess(this.channel.mux, which, number, signal);
   }
 
-  async removeFile(path: string, recursive: boolean, signal: AbortSignal): Promise<void> {
-    await order(this.channel.mux, { fields: [['svc', 'fileRemove'], ['path', path], ...given('recursive', recursive)], asked: 'file', signal });
+  async resizeProcess(which: ProcessName, size: TerminalSize, signal: AbortSignal): Promise<void> {
+    await resizeProcess(this.channel.mux, which, size, signal);
   }
 
-  async makeFolder(path: string, options: { mode?: string; user?: string }, signal: AbortSignal): Promise<void> {
-    const fields: FieldList = [['svc', 'fileMakeDir'], ['path', path], ...given('mode', options.mode), ...given('user', options.user)];
-    await order(this.channel.mux, { fields, asked: 'file', signal });
+  async readFile(query: FileReadQuery, signal: AbortSignal, rights?: FileRights): Promise<{ size: number; mode: string; modifiedAt: string; body: Readable }> {
+    return this.#orTooOld(rights, (mux) => readFile(mux, query, signal, rights));
+  }
+
+  async writeFile(query: FileWriteQuery, body: Readable, signal: AbortSignal, rights?: WriteRights): Promise<{ size: number }> {
+    return this.#orTooOld(rights, (mux) => writeFile(mux, query, body, signal, rights));
+  }
+
+  async listFiles(query: FileListQuery, signal: AbortSignal, look?: FileLook & { depth?: number }): Promise<{ entries: FileEntry[]; truncated: boolean }> {
+    return this.#orTooOld(look, (mux) => listFiles(mux, query, signal, look));
+  }
+
+  async statFile(path: string, signal: AbortSignal, look?: FileLook): Promise<FileEntry> {
+    return this.#orTooOld(look, (mux) => statFile(mux, path, signal, look));
+  }
+
+  async moveFile(from: string, to: string, signal: AbortSignal, rights: FileRights & { makeParents?: boolean } = {}): Promise<void> {
+    const fields: FieldList = [['svc', 'fileMove'], ['from', from], ['to', to], ...given('makeParents', rights.makeParents), ...rightsFields(rights)];
+    await this.#orTooOld(rights, (mux) => order(mux, { fields, asked: 'file', signal }));
+  }
+
+  async removeFile(path: string, recursive: boolean, signal: AbortSignal, rights: FileRights = {}): Promise<void> {
+    const fields: FieldList = [['svc', 'fileRemove'], ['path', path], ...given('recursive', recursive), ...rightsFields(rights)];
+    await this.#orTooOld(rights, (mux) => order(mux, { fields, asked: 'file', signal }));
+  }
+
+  async makeFolder(path: string, options: FileRights & { mode?: string }, signal: AbortSignal): Promise<void> {
+    const fields: FieldList = [['svc', 'fileMakeDir'], ['path', path], ...given('mode', options.mode), ...rightsFields(options)];
+    await this.#orTooOld(options, (mux) => order(mux, { fields, asked: 'file', signal }));
+  }
+
+  async *watchFiles(path: string, options: FileRights & { recursive: boolean }, signal: AbortSignal): AsyncGenerator<FileChange | null, void, void> {
+    yield* watchFiles(this.channel.mux, path, options, signal);
   }
 
   async logs(options: { follow: boolean; tailBytes: number }, signal: AbortSignal): Promise<Readable> {
@@ -123,30 +164,10 @@ class ChannelSession implements GuestSession {
       diskTotal: answer.integer('diskTotal'),
       diskFree: answer.integer('diskFree'),
       uptimeMs: answer.integer('uptimeMs'),
+      memCached: answer.optionalInteger('memCached'),
+      cpuBusyMs: answer.optionalInteger('cpuBusyMs'),
+      cpuTotalMs: answer.optionalInteger('cpuTotalMs'),
     }));
-  }
-
-  // What follows is not built yet.
-  startProcess(): AsyncIterable<ExecEvent> {
-    throw new Problem('guest.unsupported');
-  }
-  attachProcess(): AsyncIterable<ExecEvent> {
-    throw new Problem('guest.unsupported');
-  }
-  listProcesses(): Promise<ProcessInfo[]> {
-    throw new Problem('guest.unsupported');
-  }
-  writeProcess(): Promise<void> {
-    throw new Problem('guest.unsupported');
-  }
-  signalProcess(): Promise<void> {
-    throw new Problem('guest.unsupported');
-  }
-  resizeProcess(): Promise<void> {
-    throw new Problem('guest.unsupported');
-  }
-  watchFiles(): AsyncIterable<FileChange | null> {
-    throw new Problem('guest.unsupported');
   }
 
   async quiesce(): Promise<void> {
@@ -178,18 +199,18 @@ class ChannelSession implements GuestSession {
     this.channel.fail(ended('the host closed the channel'));
   }
 
-  /** A question that the host asks for itself, with a deadline of its own. */
-  async #control<T>(fields: Question['fields'], deadlineMs: number, decode: (answer: Fields) => T): Promise<T> {
-    const late = new AbortController();
-    const answered = new AbortController();
-    void this.clock.sleep(deadlineMs, answered.signal).then(
-      () => late.abort(new Problem('guest.io', { detail: `no answer in ${deadlineMs} ms` })),
-      () => undefined,
-    );
+  /** Asks with options that a guest may be too old for. */
+  async #orTooOld<T>(options: object | undefined, ask: (mux: Mux) => Promise<T>): Promise<T> {
+    const { mux } = this.channel;
     try {
-      return await ask(this.channel.mux, { fields, asked: 'control', signal: late.signal }, decode);
-    } finally {
-      answered.abort();
+      return await ask(mux);
+    } catch (error) {
+      throw options && Object.keys(options).length > 0 ? await knowingWhy(mux, this.clock, error) : error;
     }
+  }
+
+  /** A question that the host asks for itself, with a deadline of its own. */
+  #control<T>(fields: Question['fields'], deadlineMs: number, decode: (answer: Fields) => T): Promise<T> {
+    return within(this.clock, deadlineMs, (signal) => ask(this.channel.mux, { fields, asked: 'control', signal }, decode));
   }
 }

@@ -62,7 +62,7 @@ export class KeptProcesses {
     const pid = this.table.nextPid;
     const shell = startShell({ ...order, pid, input: order.stdin || order.pty !== undefined }, this.room());
     this.table.nextPid += 1;
-    const info: ProcessInfo = { pid, tag: order.tag ?? null, command: [...order.command], env: { ...order.env }, cwd: order.cwd ?? null, user: shell.user, pty: order.pty !== undefined };
+    const info: ProcessInfo = { pid, tag: order.tag ?? null, command: [...order.command], env: { ...order.env }, cwd: shell.cwd, user: shell.user, pty: order.pty !== undefined };
     const process = { shell, info, endsAt: order.timeoutMs ? this.clock.now() + order.timeoutMs : null, stopped: false };
     this.table.running.push(process);
     return this.#listen(this.#begin(process));
@@ -86,6 +86,7 @@ export class KeptProcesses {
     const live = this.#need(which);
     const { shell } = live.process;
     if (!shell.inputOpen) throw new Problem('request.invalid', { detail: 'it has no input' });
+    if (close && shell.pty) throw new Problem('request.invalid', { detail: 'the input of a terminal does not end; 0x04 is what says so' });
     if (shell.pty) this.#type(live, data.toString('latin1'));
     else shell.input += data.toString('latin1');
     live.changed.notify();

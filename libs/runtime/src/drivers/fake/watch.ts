@@ -12,8 +12,10 @@ export async function* watchFolder(files: FakeFiles, folder: string, recursive: 
   let failure: Error | undefined;
   const below = folder === '/' ? '/' : `${folder}/`;
   const unwatch = files.watch((full, change) => {
-    if (!full.startsWith(below)) return;
-    const name = relative(folder, full);
+    if (full !== folder && !full.startsWith(below)) return;
+    // Of the folder itself only its end is told.
+    if (full === folder && change !== 'remove' && change !== 'rename') return;
+    const name = full === folder ? '.' : relative(folder, full);
     if (!recursive && name.includes('/')) return;
     if (waiting.length >= limits.files.watchQueue) failure ??= new Problem('guest.limit', { detail: 'more changes than are kept' });
     else waiting.push({ name, change });

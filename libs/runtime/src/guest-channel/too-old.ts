@@ -1,0 +1,15 @@
+import { type Clock, limits } from '@alcove/base';
+import { isProblem, Problem } from '@alcove/contracts';
+import type { Mux } from './mux';
+import { listProcesses } from './processes';
+import { within } from './within';
+
+/**
+ * A guest refuses a field that it does not know as it refuses a wrong value: `invalid`. Which of the two it was, a second question tells: a guest that does not know
+ * kept processes at all (`unsupported`) is too old for everything that came with them.
+ */
+export async function knowingWhy(mux: Mux, clock: Clock, error: unknown): Promise<unknown> {
+  if (!isProblem(error, 'request.invalid')) return error;
+  const outcome = await within(clock, limits.guest.statsMs, (signal) => listProcesses(mux, signal)).catch((why: unknown) => why);
+  return isProblem(outcome, 'guest.unsupported') ? new Problem('guest.unsupported', { detail: error.detail, cause: error }) : error;
+}
