@@ -4,7 +4,7 @@ import { limits, newId, newUuid } from '@alcove/base';
 import { problemCodes, Room, type NewApiKey, type ProblemBody, type Scope } from '@alcove/contracts';
 import { Db } from '@alcove/db';
 import fc from 'fast-check';
-import { routeTable, type RouteId, type RouteSpec } from '../../apps/api/src/door/route';
+import { doorTable, type RouteId, type RouteSpec } from '../../apps/api/src/door/route';
 import { until } from '../integration/api/conditions';
 import { makeIdentities, removeIdentities, startRig, type CallOptions, type Rig } from '../integration/api/rig';
 import { postJson, StubHost } from '../integration/api/stub-host';
@@ -18,7 +18,8 @@ let foreign: NewApiKey;
 let roomId: string;
 
 const seed = 20261120;
-const rows = Object.entries(routeTable) as [RouteId, RouteSpec][];
+/** Both faces: the platform's own routes, and those for E2B's clients. */
+const rows = Object.entries(doorTable) as [RouteId, RouteSpec][];
 const keyed = rows.filter(([, route]) => route.access !== 'open');
 
 beforeAll(async () => {
@@ -43,9 +44,10 @@ afterAll(async () => {
 
 /** The path with ids that exist for the owner. */
 function pathOf(route: RouteSpec): string {
-  const ids: Record<string, string> = { roomId, userId: 'owner', tenantId: own.tenantId, keyId: own.key.id, name: 'TOKEN', asset: 'swagger-ui.css' };
-  const path = route.path.replaceAll(/:(\w+)/g, (_, name: string) => ids[name] ?? name);
-  return route.query && 'path' in route.query.shape ? `${path}?path=x` : path;
+  const sandboxId = roomId.replace('room_', 'i');
+  const ids: Record<string, string> = { roomId, sandboxId, userId: 'owner', tenantId: own.tenantId, keyId: own.key.id, name: 'TOKEN', asset: 'swagger-ui.css', pid: '7', port: '8080', snapshotId: `snap_${'0'.repeat(20)}`, templateId: `snap_${'0'.repeat(20)}` };
+  const path = route.path.replaceAll(/:(\w+)/g, (_, name: string) => ids[name] ?? name).replace('*', 'x');
+  return route.query && route.query !== 'any' && 'path' in route.query.shape ? `${path}?path=x` : path;
 }
 
 const bodies: Partial<Record<RouteId, CallOptions>> = {
@@ -59,13 +61,33 @@ const bodies: Partial<Record<RouteId, CallOptions>> = {
   writeFile: { body: 'x' },
   moveFile: { json: { from: 'a', to: 'b' } },
   makeFolder: { json: { path: 'a' } },
+  e2bCreate: { json: { templateID: 'default' } },
+  e2bCreateV1: { json: { templateID: 'base' } },
+  e2bConnect: { json: { timeout: 60 } },
+  e2bConnectV1: { json: { timeout: 60 } },
+  e2bResumeV1: { json: {} },
+  e2bPause: { json: {} },
+  e2bTimeout: { json: { timeout: 60 } },
+  e2bRefreshV1: { json: {} },
+  e2bNetwork: { json: { allowOut: ['a.example'] } },
+  e2bSnapshot: { json: {} },
+  e2bFork: { json: { count: 1 } },
 };
 
+function methodOf(route: RouteSpec): string {
+  return route.method === 'ALL' ? 'PATCH' : route.method;
+}
+
 async function refusal(id: RouteId, route: RouteSpec, key: string | null, headers: Record<string, string> = {}): Promise<{ id: RouteId; status: number; code: string; asProblem: boolean }> {
-  const answer = await rig.call(route.method, pathOf(route), { ...bodies[id], key, headers });
-  const asProblem = answer.headers.get('content-type') === 'application/problem+json' && answer.headers.get('x-request-id') !== null;
+  const answer = await rig.call(methodOf(route), pathOf(route), { ...bodies[id], key, headers });
+  const told = answer.headers.get('x-request-id') !== null;
+  const type = answer.headers.get('content-type');
+  if (route.face === 'e2b') {
+    const { code, message, error_code } = (await answer.json().catch(() => ({}))) as { code?: number; message?: string; error_code?: string };
+    return { id, status: answer.status, code: error_code ?? 'none', asProblem: told && type === 'application/json; charset=utf-8' && code === answer.status && typeof message === 'string' };
+  }
   const body = (await answer.json().catch(() => ({}))) as Partial<ProblemBody>;
-  return { id, status: answer.status, code: body.code ?? 'none', asProblem };
+  return { id, status: answer.status, code: body.code ?? 'none', asProblem: told && type === 'application/problem+json' };
 }
 
 async function keyWith(options: { scopes?: Scope[]; expiresAt?: string }): Promise<NewApiKey> {
@@ -80,6 +102,11 @@ describe('every route that needs a key', () => {
     expect(await refusal(id, route, null)).toEqual({ id, status: 401, code: 'auth.missing', asProblem: true });
     for (const key of [wrong, 'x', own.key.key.slice(0, -1), `${own.key.key}0`, own.key.key.toUpperCase()]) expect(await refusal(id, route, key)).toEqual({ id, status: 401, code: 'auth.invalid', asProblem: true });
     expect(await refusal(id, route, null, { authorization: own.key.key })).toEqual({ id, status: 401, code: 'auth.invalid', asProblem: true });
+    // E2B's header is E2B's: elsewhere it is no key at all, and there it counts more than the other one.
+    for (const key of [wrong, 'x', `${own.key.key}0`]) {
+      const seen = await refusal(id, route, route.face ? own.key.key : null, { 'x-api-key': key });
+      expect(seen).toEqual({ id, status: 401, code: route.face ? 'auth.invalid' : 'auth.missing', asProblem: true });
+    }
   });
 
   it('refuses an expired and a revoked key', async () => {
@@ -106,8 +133,8 @@ describe('every route that needs a key', () => {
   });
 
   it("answers another tenant's ids as if they did not exist", async () => {
-    const ofRooms = keyed.filter(([, route]) => route.path.includes(':roomId'));
-    expect(ofRooms.length).toBeGreaterThan(15);
+    const ofRooms = keyed.filter(([, route]) => /:(roomId|sandboxId)/.test(route.path));
+    expect(ofRooms.length).toBeGreaterThan(29);
     for (const [id, route] of ofRooms) expect(await refusal(id, route, foreign.key)).toEqual({ id, status: 404, code: 'room.not_found', asProblem: true });
     for (const [id, route] of keyed.filter(([, row]) => row.path.includes(':userId'))) expect(await refusal(id, route, foreign.key)).toEqual({ id, status: 404, code: 'user.not_found', asProblem: true });
     expect(((await (await rig.call('GET', '/v1/rooms', { key: foreign.key })).json()) as { rooms: unknown[] }).rooms).toEqual([]);
@@ -143,18 +170,20 @@ describe('nonsense', () => {
   it.each(rows)('%s never fails at a body or a query that makes no sense', async (id, route) => {
     const key = route.access === 'platform' ? rig.platformKey : own.key.key;
     // Destroying the room, or replacing the key, would leave the other routes nothing to fail at; following it has no end.
-    const path = id === 'rotateKey' || id === 'destroyRoom' || id === 'roomEvents' || id === 'destroyUser' || id === 'revokeKey' ? '/v1/rooms/room_x' : pathOf(route);
+    const path = id === 'rotateKey' || id === 'destroyRoom' || id === 'roomEvents' || id === 'destroyUser' || id === 'revokeKey' ? '/v1/rooms/room_x' : id === 'e2bKill' ? '/sandboxes/ix' : pathOf(route);
     const good = bodies[id]?.json;
-    const query = fc.dictionary(fc.constantFrom('path', 'limit', 'cursor', 'wake', 'after', 'metadata[a]', 'metadata', 'userId', 'state', 'x'), anyString, { maxKeys: 3 });
+    const query = fc.dictionary(fc.constantFrom('path', 'limit', 'cursor', 'wake', 'after', 'metadata[a]', 'metadata', 'userId', 'state', 'nextToken', 'startedAfter', 'template', 'order', 'x'), anyString, { maxKeys: 3 });
     await fc.assert(
       fc.asyncProperty(fc.oneof(anyJson, nearMiss(good)), query, async (json, parameters) => {
         const url = new URL(path, rig.url);
         for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value.toWellFormed());
         const options: CallOptions = route.method === 'GET' ? { key } : { key, json };
-        const answer = await rig.call(route.method, `${url.pathname}${url.search}`, options);
+        const answer = await rig.call(methodOf(route), `${url.pathname}${url.search}`, options);
         const text = await answer.text();
         expect({ id, json, parameters, status: answer.status, text: answer.status === 500 ? text : '' }).not.toMatchObject({ status: 500 });
-        if (answer.status >= 400 && answer.status !== 503) expect(problemCodes).toHaveProperty([(JSON.parse(text) as ProblemBody).code]);
+        if (answer.status < 400 || answer.status === 503) return;
+        if (route.face === 'e2b') expect(JSON.parse(text)).toEqual({ code: answer.status, message: expect.any(String), error_code: expect.any(String) });
+        else expect(problemCodes).toHaveProperty([(JSON.parse(text) as ProblemBody).code]);
       }),
       { seed, numRuns: 25 },
     );
@@ -166,8 +195,8 @@ describe('nonsense', () => {
         const key = route.access === 'platform' ? rig.platformKey : own.key.key;
         const segment = encodeURIComponent(nonsense.toWellFormed()).slice(0, 1000) || '%00';
         if (!route.path.includes(':')) return;
-        const answer = await rig.call(route.method, route.path.replaceAll(/:(\w+)/g, segment), { key });
-        expect([400, 404, 405, 413, 415]).toContain(answer.status);
+        const answer = await rig.call(methodOf(route), route.path.replaceAll(/:(\w+)/g, segment).replace('*', segment), { key });
+        expect([400, 404, 405, 413, 415, ...(route.face ? [501] : [])]).toContain(answer.status);
         await answer.body?.cancel();
       }),
       { seed, numRuns: 200 },

@@ -17,12 +17,22 @@ import { TenantsController } from './controllers/tenants.controller';
 import { UsersController } from './controllers/users.controller';
 import { Metrics } from './door/metrics';
 import { OpenCalls } from './door/open-calls';
+import { Creation } from './e2b/creation';
+import { E2bNotServedController } from './e2b/not-served.controller';
+import { E2bSandboxes } from './e2b/sandboxes';
+import { E2bSandboxesController } from './e2b/sandboxes.controller';
+import { E2B_SETTINGS, type E2bSettings } from './e2b/settings';
+import { E2bSnapshotsController } from './e2b/snapshots.controller';
+import { E2bTemplates } from './e2b/templates';
+import { E2bTemplatesController } from './e2b/templates.controller';
 import { Readiness } from './readiness';
 import { RoomCalls } from './streams/room-calls';
 import { CLOCK, LOG } from './tokens';
 
 /** The controllers of the public API; between them they handle every route of the table. */
 export const controllers = [TenantsController, UsersController, RoomsController, EventsController, InRoomController, FilesController, PlatformController];
+/** And of E2B's face. */
+export const e2bControllers = [E2bSandboxesController, E2bSnapshotsController, E2bTemplatesController, E2bNotServedController];
 
 /** Everything the public API needs of the control plane's libs, put together. */
 @Module({})
@@ -48,6 +58,10 @@ export class ApiModule {
           ),
       },
       RoomCalls,
+      { provide: E2B_SETTINGS, useValue: { domain: config.e2b?.domain ?? null, aliases: { base: config.e2b?.base ?? 'default' } } satisfies E2bSettings },
+      E2bTemplates,
+      E2bSandboxes,
+      Creation,
     ];
     return {
       module: ApiModule,
@@ -60,7 +74,7 @@ export class ApiModule {
         FleetModule.forRoot({ tls: config.tls, clock, log }),
         RoomsModule.forRoot({ clock, log }),
       ],
-      controllers,
+      controllers: [...controllers, ...e2bControllers],
       providers,
     };
   }

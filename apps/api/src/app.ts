@@ -6,6 +6,7 @@ import { createLog, errorCode, limits, systemClock, type Clock, type Log } from 
 import { Problem } from '@alcove/contracts';
 import { FleetService } from '@alcove/fleet';
 import { IdentityService } from '@alcove/identity';
+import { RoomsService } from '@alcove/rooms';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { ApiModule } from './api.module';
 import type { ApiConfig } from './config';
@@ -75,7 +76,7 @@ export async function createApi(config: ApiConfig, parts: ApiParts = {}): Promis
   app.useGlobalFilters(filter);
   await app.init();
   door.assertComplete();
-  const internal = internalListener(config.tls, app.get(FleetService), metrics, log);
+  const internal = internalListener(config.tls, app.get(FleetService), app.get(RoomsService), metrics, log);
   const close = async (): Promise<void> => {
     const server = app.getHttpServer() as Server;
     server.close();

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { Secret } from '@alcove/base';
-import { BadSettings, controlPlaneSettings, ListenAddress, readSettings, readTlsIdentity, withoutCredentials, type QueueSetting, type TlsIdentity } from '@alcove/contracts';
+import { BadSettings, controlPlaneSettings, ListenAddress, readSettings, readTlsIdentity, TemplateName, withoutCredentials, type QueueSetting, type TlsIdentity } from '@alcove/contracts';
 import { z } from 'zod';
 
 /** Whom Fastify believes the X-Forwarded- headers of: nobody, everybody, or these addresses and networks. */
@@ -25,6 +25,8 @@ export const ApiSettings = z.strictObject({
   ALCOVE_PLATFORM_KEY_SHA256: z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 lower-case hex digits'),
   ALCOVE_DOCS: z.enum(['keys', 'public', 'off']).default('keys'),
   ALCOVE_TRUST_PROXY: TrustProxy.default(false),
+  ALCOVE_E2B_DOMAIN: z.string().max(261).regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?$/, 'must be a domain, with a port where it is not 443').optional(),
+  ALCOVE_E2B_BASE_TEMPLATE: TemplateName.default('default'),
 });
 
 export interface ApiConfig {
@@ -40,6 +42,8 @@ export interface ApiConfig {
   /** Who may read /docs and /openapi.json: holders of any key, everybody, nobody. */
   readonly docs: 'keys' | 'public' | 'off';
   readonly trustProxy: boolean | string[];
+  /** `domain`: below which the edge serves rooms to E2B's clients, with its port; null where clients are told otherwise. `base`: the template that they call so. */
+  readonly e2b?: { readonly domain: string | null; readonly base: string };
   readonly logLevel: string;
 }
 
@@ -57,13 +61,14 @@ export function apiConfig(environment: NodeJS.ProcessEnv = process.env): ApiConf
     platformKeySha256: settings.ALCOVE_PLATFORM_KEY_SHA256,
     docs: settings.ALCOVE_DOCS,
     trustProxy: settings.ALCOVE_TRUST_PROXY,
+    e2b: { domain: settings.ALCOVE_E2B_DOMAIN ?? null, base: settings.ALCOVE_E2B_BASE_TEMPLATE },
     logLevel: settings.ALCOVE_LOG_LEVEL,
   };
 }
 
 /** What may be logged of the configuration at start. */
 export function describeConfig(config: ApiConfig): Record<string, unknown> {
-  const { listen, internalListen, rootKeyFile, docs, trustProxy, logLevel } = config;
+  const { listen, internalListen, rootKeyFile, docs, trustProxy, e2b, logLevel } = config;
   return {
     listen,
     internalListen,
@@ -72,6 +77,7 @@ export function describeConfig(config: ApiConfig): Record<string, unknown> {
     rootKeyFile,
     docs,
     trustProxy,
+    e2b,
     logLevel,
   };
 }

@@ -1,6 +1,6 @@
 import { assert, type Clock, limits, type Log } from '@alcove/base';
 import { type Heartbeat, type HeartbeatAnswer, Problem } from '@alcove/contracts';
-import { engineOf, storeGroupOf, type HostRecord, type TemplateRecord } from './host';
+import { engineOf, storeGroupOf, templatesOf, type HostRecord, type TemplateRecord } from './host';
 import type { HostsStore } from './hosts.store';
 import { LeaseWatch } from './lease-watch';
 import { absentState, compareSets, type IncarnationLedger, keyOf } from './ledger';
@@ -113,6 +113,13 @@ export class FleetService {
     const template = await this.#store.newestTemplate(name);
     if (!template) throw new Problem('template.not_found', { detail: `no host has brought a template named ${name}` });
     return template;
+  }
+
+  /** The templates that hosts have which are up, the newest first: what a new room can start from. */
+  async templates(): Promise<TemplateRecord[]> {
+    const { hosts } = await this.#hosts();
+    const byId = new Map(hosts.filter(({ lost }) => !lost).flatMap(({ description }) => templatesOf(description)).map((template) => [template.id, template]));
+    return [...byId.values()].sort((a, b) => b.builtAt - a.builtAt || (a.id < b.id ? -1 : 1));
   }
 
   /** Marks hosts that have been silent for lease + margin, as this process has seen it, and resolves with every lost host. For the reconciler. */

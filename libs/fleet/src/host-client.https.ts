@@ -2,11 +2,12 @@ import { Agent, request } from 'node:https';
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { limits } from '@alcove/base';
 import {
-  CopiedReport, GoneReport, HostState, isProblem, Problem, problemCodes, RunningReport, SealedReport, type EnsureCopied, type EnsureGone, type EnsureRunning, type EnsureSealed, type ProblemBody, type TlsIdentity,
+  CopiedReport, edgePaths, GoneReport, HostState, isProblem, Problem, problemCodes, RunningReport, SealedReport, type EnsureCopied, type EnsureGone, type EnsureRunning, type EnsureSealed, type ProblemBody, type TlsIdentity,
 } from '@alcove/contracts';
-import { Readable } from 'node:stream';
+import { Readable, type Duplex } from 'node:stream';
 import type { z } from 'zod';
-import { HostClient, type HostAddress, type IncarnationKey, type StreamAnswer, type StreamRequest } from './host-client';
+import { HostClient, type HostAddress, type IncarnationKey, type StreamAnswer, type StreamRequest, type TunnelRequest } from './host-client';
+import { openTunnel } from './host-tunnel';
 
 /** How long a verb may take: the move's own bound on the host, and a little for the way. Milliseconds. */
 const onTheWayMs = 5_000;
@@ -72,9 +73,11 @@ export class HttpsHostClient extends HostClient {
     const status = answer.statusCode ?? 0;
     const answerHeaders = Object.fromEntries(Object.entries(answer.headers).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)]])));
     if (status < 400 || sourceHeader in answerHeaders) return { status, headers: answerHeaders, body: answer };
-    const problem = await readProblem(answer);
-    // The row says that this incarnation runs and its host says that it does not: the row is what is wrong.
-    throw isProblem(problem, 'room.not_running') ? new Problem('incarnation.stale', { cause: problem }) : problem;
+    throw await readRefusal(answer);
+  }
+
+  override tunnel(asked: TunnelRequest): Promise<Duplex> {
+    return openTunnel(this.#agent, `${pathOf(asked)}/${edgePaths.ports}/${asked.port}`, asked, readRefusal);
   }
 
   override async close(): Promise<void> {
@@ -181,6 +184,12 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** As readProblem, for a call into a room: the row says that this incarnation runs and its host says that it does not, so the row is what is wrong. */
+async function readRefusal(answer: IncomingMessage): Promise<Problem> {
+  const problem = await readProblem(answer);
+  return isProblem(problem, 'room.not_running') ? new Problem('incarnation.stale', { cause: problem }) : problem;
 }
 
 /** The Problem in an answer; `host.unavailable` when there is none that we know. */

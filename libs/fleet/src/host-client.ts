@@ -1,5 +1,5 @@
-import type { CopiedReport, EnsureCopied, EnsureGone, EnsureRunning, EnsureSealed, GoneReport, HostState, RunningReport, SealedReport } from '@alcove/contracts';
-import type { Readable } from 'node:stream';
+import { Problem, type CopiedReport, type EnsureCopied, type EnsureGone, type EnsureRunning, type EnsureSealed, type GoneReport, type HostState, type RunningReport, type SealedReport } from '@alcove/contracts';
+import type { Duplex, Readable } from 'node:stream';
 
 /** Whom to call. */
 export interface HostAddress {
@@ -25,6 +25,16 @@ export interface StreamRequest {
   readonly signal?: AbortSignal;
 }
 
+/** Bytes to and from a port in a room. */
+export interface TunnelRequest {
+  readonly host: HostAddress;
+  readonly roomId: string;
+  readonly incarnation: number;
+  readonly port: number;
+  /** Aborting ends the tunnel, also one that is open. */
+  readonly signal?: AbortSignal;
+}
+
 /** The host's answer as it comes. A problem of the host's own has been thrown already; any other status is the room's. */
 export interface StreamAnswer {
   readonly status: number;
@@ -45,6 +55,11 @@ export abstract class HostClient {
   abstract state(host: HostAddress, signal?: AbortSignal): Promise<HostState>;
   /** No deadline of its own but for the connection: a stream lasts as long as its caller wants. Also throws `guest.closed` when the connection breaks before the answer begins, `incarnation.stale` when the host does not run this incarnation. */
   abstract stream(request: StreamRequest): Promise<StreamAnswer>;
+  /** A connection to 127.0.0.1:port in the room, its bytes as they are. Throws as stream does, and `agent.unreachable` when nothing listens there. A client without connections has none. */
+  async tunnel(_request: TunnelRequest): Promise<Duplex> {
+    throw new Problem('unsupported');
+  }
+
   abstract close(): Promise<void>;
 
   /** Nest's hook. */

@@ -1,7 +1,7 @@
 export { FleetModule, type FleetModuleOptions } from './fleet.module';
 export { FleetService, type FleetOptions } from './fleet.service';
 export { engineOf, storeGroupOf, type HostRecord, type TemplateRecord } from './host';
-export { HostClient, type HostAddress, type IncarnationKey, type StreamAnswer, type StreamRequest } from './host-client';
+export { HostClient, type HostAddress, type IncarnationKey, type StreamAnswer, type StreamRequest, type TunnelRequest } from './host-client';
 export { HttpsHostClient } from './host-client.https';
 export { HostsStore } from './hosts.store';
 export { MemoryHostsStore } from './hosts.store.memory';

@@ -20,7 +20,8 @@ beforeAll(async () => {
   host = new StubHost(hostId, identities.of(hostId));
   await host.listen();
   const heartbeats = { heartbeat: async (_hostId: string, beat: Heartbeat) => (taken.push(beat), { leaseMs: 1, acknowledged: beat.sequence, end: [] }) };
-  server = internalListener(identities.of('control-plane'), heartbeats, new Metrics(() => 0), silentLog);
+  const edge = { edgeRoute: async () => Promise.reject(new Error('not asked here')), edgeWake: async () => Promise.reject(new Error('not asked here')) };
+  server = internalListener(identities.of('control-plane'), heartbeats, edge, new Metrics(() => 0), silentLog);
   await server.listen({ host: '127.0.0.1', port: 0 });
   url = `https://127.0.0.1:${(server.server.address() as AddressInfo).port}`;
 });

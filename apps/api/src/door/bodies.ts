@@ -2,7 +2,7 @@ import { Transform, type TransformCallback } from 'node:stream';
 import { limits } from '@alcove/base';
 import { Problem } from '@alcove/contracts';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { routeTable, type BodySpec } from './route';
+import { doorTable, type BodySpec } from './route';
 
 const json = /^application\/json\s*(;|$)/i;
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true });
@@ -10,7 +10,7 @@ const strictUtf8 = new TextDecoder('utf-8', { fatal: true });
 /** How the body of this request is to be read; undefined when its route takes none. */
 function bodyOf(request: FastifyRequest): BodySpec | undefined {
   const id = request.routeOptions.config.routeId;
-  return id ? routeTable[id].body : undefined;
+  return id ? doorTable[id].body : undefined;
 }
 
 /** The most bytes that a route's body may have. A route that takes none may still be sent an empty object. */

@@ -1,13 +1,14 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import { assert, newId, type Log } from '@alcove/base';
 import { Problem, type Principal } from '@alcove/contracts';
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
 import { answerHeaders } from './answer-headers';
 import { installBodies } from './bodies';
-import { checkBody, checkParams, checkQuery } from './checks';
+import { checkBody, checkParams, checkQuery, droppedNames } from './checks';
 import { KeyRates } from './key-rates';
 import type { Metrics } from './metrics';
 import type { OpenCalls } from './open-calls';
-import { routeTable, type RouteId, type RouteSpec } from './route';
+import { doorTable, type RouteId, type RouteSpec } from './route';
 
 /** What the door asks of libs/identity. Rejects with an auth.… problem. */
 export interface Authenticator {
@@ -18,6 +19,7 @@ export interface Authenticator {
 export type DocsSetting = 'keys' | 'public' | 'off';
 
 const bearer = /^Bearer +(\S{1,512})$/i;
+const visible = /^\S{1,512}$/;
 const basic = /^Basic +([A-Za-z0-9+/=]{1,1024})$/i;
 const foreignRequestId = /^[A-Za-z0-9_.-]{1,64}$/;
 
@@ -48,7 +50,7 @@ export class Door {
 
   /** Once the application has registered its routes: each row of the table must have found its handler. */
   assertComplete(): void {
-    const missing = Object.keys(routeTable).filter((id) => !this.#handled.has(id as RouteId));
+    const missing = Object.keys(doorTable).filter((id) => !this.#handled.has(id as RouteId));
     assert(missing.length === 0, `routes without a handler: ${missing.join(', ')}`);
   }
 
@@ -68,7 +70,7 @@ export class Door {
     request.gone = this.calls.add(reply, () => leave());
     const id = request.routeOptions.config.routeId;
     if (!id) return;
-    const principal = await this.#identify(routeTable[id], request);
+    const principal = await this.identify(doorTable[id], request.headers);
     if (!principal) return;
     request.principal = principal;
     leave = await this.#countIn(principal, reply);
@@ -83,17 +85,13 @@ export class Door {
   }
 
   /** Who asks, once allowed to ask this; undefined where nobody needs to say. */
-  async #identify(spec: RouteSpec, request: FastifyRequest): Promise<Principal | undefined> {
+  async identify(spec: RouteSpec, headers: IncomingHttpHeaders): Promise<Principal | undefined> {
     if (spec.access === 'open') return undefined;
     if (spec.access === 'docs') {
       if (this.docs === 'off') throw new Problem('request.unknown_route');
       if (this.docs === 'public') return undefined;
     }
-    const authorization = request.headers.authorization;
-    if (!authorization) throw new Problem('auth.missing', { detail: 'Send the key as Authorization: Bearer ak_…' });
-    const key = bearer.exec(authorization)?.[1] ?? (spec.access === 'docs' ? basicPassword(authorization) : undefined);
-    if (!key) throw new Problem('auth.invalid', { detail: 'Send the key as Authorization: Bearer ak_…' });
-    const principal = await this.identity.authenticate(key);
+    const principal = await this.identity.authenticate(keyIn(spec, headers));
     if (spec.access !== 'docs' && !principal.scopes.includes(spec.access)) throw new Problem('auth.scope', { detail: `This needs the scope ${spec.access}.` });
     return principal;
   }
@@ -101,10 +99,17 @@ export class Door {
   async #check(request: FastifyRequest): Promise<void> {
     const id = request.routeOptions.config.routeId;
     if (!id) return;
-    const spec = routeTable[id];
+    const spec = doorTable[id];
     checkParams(request.params as Record<string, string>);
     request.checkedQuery = checkQuery(spec, request.query);
-    request.body = checkBody(spec.body, request.body);
+    const given = request.body;
+    request.body = checkBody(spec.body, given, spec.face);
+    if (spec.face === 'e2b') this.#sayDropped(id, [...droppedNames(given, request.body ?? {}), ...droppedNames(request.query, request.checkedQuery)]);
+  }
+
+  /** A client that is newer than we are may ask for what we do not know: it is served all the same, and whoever wonders finds out here. */
+  #sayDropped(route: RouteId, names: readonly string[]): void {
+    if (names.length > 0) this.log.debug({ route, names }, 'asked for what is not known here');
   }
 
   async #done(request: FastifyRequest, reply: FastifyReply): Promise<void> {
@@ -112,6 +117,21 @@ export class Door {
     this.metrics.answered(route, reply.statusCode, reply.elapsedTime);
     this.log.debug({ requestId: request.id, route, status: reply.statusCode, ms: Math.round(reply.elapsedTime), keyId: request.principal?.keyId }, 'answered');
   }
+}
+
+/** The key that a request shows. Throws auth.missing and auth.invalid. */
+function keyIn(spec: RouteSpec, headers: IncomingHttpHeaders): string {
+  const how = spec.face === 'e2b' ? 'Send the key as X-API-KEY: ak_…' : 'Send the key as Authorization: Bearer ak_…';
+  const { authorization } = headers;
+  const named = spec.face === 'e2b' ? headers['x-api-key'] : undefined;
+  if (named !== undefined) {
+    if (typeof named === 'string' && visible.test(named)) return named;
+    throw new Problem('auth.invalid', { detail: how });
+  }
+  if (!authorization) throw new Problem('auth.missing', { detail: how });
+  const key = bearer.exec(authorization)?.[1] ?? (spec.access === 'docs' ? basicPassword(authorization) : undefined);
+  if (!key) throw new Problem('auth.invalid', { detail: how });
+  return key;
 }
 
 /** A request's id: that of a proxy, where one is trusted, or a new one. */

@@ -3,8 +3,9 @@ import { errorCode, type Log } from '@alcove/base';
 import { isProblem, Problem, type ProblemCode } from '@alcove/contracts';
 import { DbUnavailable } from '@alcove/db';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { isE2bPath, toE2bError } from '../e2b/errors';
 import { answerHeaders } from './answer-headers';
-import { routeTable } from './route';
+import { doorTable } from './route';
 
 /** What the framework refuses by itself, as our problems. */
 const frameworkCodes: Record<string, ProblemCode> = {
@@ -20,7 +21,7 @@ const frameworkCodes: Record<string, ProblemCode> = {
 const drainBytes = 64 << 10;
 
 /** Path patterns of the table, to tell a wrong method from a wrong path. */
-const patterns = Object.values(routeTable).map((route) => ({ method: route.method, path: new RegExp(`^${route.path.replaceAll('.', '\\.').replaceAll(/:\w+/g, '[^/]+')}$`) }));
+const patterns = Object.values(doorTable).map((route) => ({ method: route.method, path: new RegExp(`^${route.path.replaceAll('.', '\\.').replaceAll(/:\w+/g, '[^/]+').replace('*', '.*')}$`) }));
 
 /** The methods that a path takes; none when there is no such path. */
 export function methodsOf(url: string): string[] {
@@ -60,6 +61,11 @@ export class ProblemFilter implements ExceptionFilter {
     if (problem.retryAfterMs !== undefined) reply.header('retry-after', String(Math.ceil(problem.retryAfterMs / 1000)));
     if (problem.status === 401) reply.header('www-authenticate', this.#challenge(request));
     if (hasLargeRest(request)) reply.header('connection', 'close');
+    if (isForE2b(request)) {
+      const body = toE2bError(problem);
+      void reply.code(body.code).type('application/json; charset=utf-8').serializer(JSON.stringify).send(body);
+      return;
+    }
     // The path alone: a query may hold the names of a user's files.
     const body = problem.toBody({ instance: request.url.split('?', 1)[0] ?? '', requestId: request.id });
     void reply.code(problem.status).type('application/problem+json').serializer(JSON.stringify).send(body);
@@ -75,7 +81,7 @@ export class ProblemFilter implements ExceptionFilter {
 
   #challenge(request: FastifyRequest): string {
     const id = request.routeOptions.config.routeId;
-    return id && routeTable[id].access === 'docs' ? 'Basic realm="Alcove: any user name, an API key as the password", charset="UTF-8"' : 'Bearer realm="Alcove"';
+    return id && doorTable[id].access === 'docs' ? 'Basic realm="Alcove: any user name, an API key as the password", charset="UTF-8"' : 'Bearer realm="Alcove"';
   }
 
   #record(problem: Problem, request: FastifyRequest): void {
@@ -83,6 +89,11 @@ export class ProblemFilter implements ExceptionFilter {
     if (problem.status >= 500) this.log[problem.code === 'internal' ? 'error' : 'warn']({ ...about, err: problem }, 'request failed');
     else this.log.debug({ ...about, detail: problem.detail }, 'request refused');
   }
+}
+
+function isForE2b(request: FastifyRequest): boolean {
+  const id = request.routeOptions.config.routeId;
+  return id ? doorTable[id].face === 'e2b' : isE2bPath(request.url);
 }
 
 function hasLargeRest(request: FastifyRequest): boolean {

@@ -42,8 +42,8 @@ function problemAnswers(route: RouteSpec): JsonSchema {
 }
 
 function parameters(route: RouteSpec, schemas: Schemas): JsonSchema[] {
-  const inPath = [...route.path.matchAll(/:(\w+)/g)].map(([, name]) => ({ name, in: 'path', required: true, schema: { type: 'string' } }));
-  const inQuery = Object.entries(route.query?.shape ?? {}).map(([name, schema]) => {
+  const inPath = [...route.path.replace('*', ':path').matchAll(/:(\w+)/g)].map(([, name]) => ({ name, in: 'path', required: true, schema: { type: 'string' } }));
+  const inQuery = Object.entries(route.query && route.query !== 'any' ? route.query.shape : {}).map(([name, schema]) => {
     const { optional, json } = schemas.parameter(schema);
     return { name, in: 'query', required: !optional, schema: json, ...(json['type'] === 'object' ? { style: 'deepObject', explode: true } : {}) };
   });
@@ -56,7 +56,7 @@ function parameters(route: RouteSpec, schemas: Schemas): JsonSchema[] {
 function requestBody(route: RouteSpec, schemas: Schemas): JsonSchema | undefined {
   const { body } = route;
   if (!body) return undefined;
-  if ('json' in body) return { required: true, content: { 'application/json': { schema: schemas.input(body.json) } } };
+  if ('json' in body) return { required: !body.json.safeParse(undefined).success, content: { 'application/json': { schema: schemas.input(body.json) } } };
   const maxLength = 'bytes' in body ? body.bytes : body.stream;
   const type = 'bytes' in body ? 'application/json' : 'application/octet-stream';
   return { required: true, description: `At most ${maxLength} bytes`, content: { [type]: { schema: 'bytes' in body ? {} : { type: 'string', format: 'binary' } } } };
@@ -64,7 +64,7 @@ function requestBody(route: RouteSpec, schemas: Schemas): JsonSchema | undefined
 
 function answer(route: RouteSpec, schemas: Schemas): JsonSchema {
   const { status, description, schema, type } = route.answer;
-  if (status === 204) return { [status]: { description } };
+  if (status === 204 || status === 101) return { [status]: { description } };
   const json = schema ? schemas.output(schema) : { type: 'string' };
   return { [status]: { description, content: { [type ?? 'application/json']: { schema: json } } } };
 }
@@ -95,8 +95,10 @@ export function openApiDocument(): JsonSchema {
   const schemas = new Schemas();
   const paths: Record<string, JsonSchema> = {};
   for (const [id, route] of Object.entries(routeTable)) {
-    const path = route.path.replaceAll(/:(\w+)/g, '{$1}');
-    paths[path] = { ...paths[path], [route.method.toLowerCase()]: operation(id, route, schemas) };
+    const path = route.path.replace('*', ':path').replaceAll(/:(\w+)/g, '{$1}');
+    // OpenAPI has no word for any method.
+    const method = route.method === 'ALL' ? 'post' : route.method.toLowerCase();
+    paths[path] = { ...paths[path], [method]: operation(id, route, schemas) };
   }
   return {
     openapi: '3.1.0',
