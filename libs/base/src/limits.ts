@@ -25,6 +25,12 @@ export const limits = {
     guestPingMs: 10_000, guestPingTimeoutMs: 5_000, guestPingFailures: 3, channelRecoveries: 3, channelSteadyMs: 5 * 60_000, recoverMs: 10_000, decideMs: 2_000, recoversAtOnce: 8,
     agentConnectMs: 60_000, agentHeaderBytes: 16 << 10, abandonMs: 5_000, sealsAtOnce: 4, figuresMs: 5_000, figuresKept: 720, shutdownMs: 5_000, lingerMs: 5_000,
   },
+  /** The proxy in front of rooms. `smallBodyBytes`: a body whose length is said to be at most so much is read whole before it is sent on, so that it can be sent again. */
+  edge: {
+    connections: 8192, streamsPerSession: 512, exchanges: 10_000, exchangesPerRoom: 1024, headerPairs: 256, pathBytes: 16 << 10, streamWindowBytes: 1 << 20, sessionWindowBytes: 8 << 20, sessionMemoryMiB: 64, smallBodyBytes: 64 << 10,
+    routeMs: 1_000, routesKept: 10_000, askMs: 5_000, answerBytes: 64 << 10, connectMs: 5_000, headersMs: 30_000, idleMs: 15 * 60_000, sessionIdleMs: 5 * 60_000, keepAliveMs: 75_000,
+    tunnelIdleMs: 5_000, tunnelsFree: 4, lingerMs: 5_000, closeMs: 10_000,
+  },
   retry: { attempts: 8, firstDelayMs: 250, maxDelayMs: 30_000 },
   saga: { leaseMs: 30_000, stepAttempts: 5 },
   reconciler: { everyMs: 2_000, batch: 200 },

@@ -23,6 +23,18 @@ describe('development certificates', () => {
     expect((await readdir(folder)).filter((name) => name.startsWith('.new-'))).toEqual([]);
   });
 
+  it('have one for clients, made again when the domain is another', async () => {
+    expect(await ensureCertificates(folder, ['edge'], 'alcove.test')).toEqual(['ca', 'edge', 'public']);
+    expect(await ensureCertificates(folder, ['edge'], 'alcove.test')).toEqual([]);
+    const read = async () => new X509Certificate(await readFile(tlsFiles(folder, 'public').cert));
+    for (const host of ['alcove.test', 'api.alcove.test', '49983-i0123.alcove.test']) expect((await read()).checkHost(host)).toBeDefined();
+    expect((await read()).checkHost('a.b.alcove.test')).toBeUndefined();
+    expect((await read()).keyUsage).toEqual(['1.3.6.1.5.5.7.3.1']);
+    expect(await ensureCertificates(folder, ['edge'], 'rooms.example.com')).toEqual(['public']);
+    expect((await read()).checkHost('api.rooms.example.com')).toBeDefined();
+    expect((await read()).checkHost('api.alcove.test')).toBeUndefined();
+  });
+
   it('are made again when damaged, and all of them when the authority is', async () => {
     await ensureCertificates(folder, ['control-plane']);
     await writeFile(join(folder, 'control-plane.crt'), 'nonsense');

@@ -22,8 +22,11 @@ export function tlsFiles(folder: string, name: string): TlsFiles {
   return { ca: join(folder, 'ca.crt'), cert: join(folder, `${name}.crt`), key: join(folder, `${name}.key`) };
 }
 
-/** Makes what is missing, damaged, signed by another authority or close to its end. Returns the names that were made. */
-export async function ensureCertificates(folder: string, names: string[]): Promise<string[]> {
+/** What the edge shows to clients: a certificate for the domain and for every name right below it. Under the same authority, which they have to be told to trust. */
+export const publicName = 'public';
+
+/** Makes what is missing, damaged, signed by another authority, for another domain or close to its end. Returns the names that were made. */
+export async function ensureCertificates(folder: string, names: string[], domain?: string): Promise<string[]> {
   const made: string[] = [];
   const authority = { cert: join(folder, 'ca.crt'), key: join(folder, 'ca.key') };
   if (!(await usable(authority.cert, null))) {
@@ -33,17 +36,22 @@ export async function ensureCertificates(folder: string, names: string[]): Promi
   const issuer = new X509Certificate(await readFile(authority.cert));
   for (const name of names) {
     if (await usable(tlsFiles(folder, name).cert, issuer)) continue;
-    await makeLeaf(folder, name);
+    await makeLeaf(folder, name, { commonName: name, names: `DNS:${name},DNS:localhost,IP:127.0.0.1,IP:::1`, usage: 'serverAuth,clientAuth' });
     made.push(name);
+  }
+  if (domain !== undefined && !(await usable(tlsFiles(folder, publicName).cert, issuer, [domain, `any.${domain}`]))) {
+    // Never good as a client's: whoever holds it is nobody between our processes.
+    await makeLeaf(folder, publicName, { commonName: domain, names: `DNS:${domain},DNS:*.${domain}`, usage: 'serverAuth' });
+    made.push(publicName);
   }
   return made;
 }
 
-async function usable(path: string, issuer: X509Certificate | null): Promise<boolean> {
+async function usable(path: string, issuer: X509Certificate | null, hosts: string[] = []): Promise<boolean> {
   try {
     const certificate = new X509Certificate(await readFile(path));
     const lasts = Date.parse(certificate.validTo) - systemClock.now() > renewBeforeMs;
-    return lasts && (issuer === null || certificate.verify(issuer.publicKey));
+    return lasts && (issuer === null || certificate.verify(issuer.publicKey)) && hosts.every((host) => certificate.checkHost(host) !== undefined);
   } catch {
     return false;
   }
@@ -58,12 +66,19 @@ async function makeAuthority(folder: string): Promise<void> {
   });
 }
 
-async function makeLeaf(folder: string, name: string): Promise<void> {
+interface LeafSubject {
+  commonName: string;
+  /** As subjectAltName has it. */
+  names: string;
+  usage: string;
+}
+
+async function makeLeaf(folder: string, name: string, subject: LeafSubject): Promise<void> {
   await inScratch(folder, async (scratch) => {
     const [key, request, cert, extensions] = ['leaf.key', 'leaf.csr', 'leaf.crt', 'leaf.ext'].map((file) => join(scratch, file)) as [string, string, string, string];
-    const lines = ['basicConstraints=critical,CA:FALSE', 'keyUsage=critical,digitalSignature', 'extendedKeyUsage=serverAuth,clientAuth', `subjectAltName=DNS:${name},DNS:localhost,IP:127.0.0.1,IP:::1`];
+    const lines = ['basicConstraints=critical,CA:FALSE', 'keyUsage=critical,digitalSignature', `extendedKeyUsage=${subject.usage}`, `subjectAltName=${subject.names}`];
     await writeFile(extensions, `${lines.join('\n')}\n`);
-    await openssl(['req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', `/CN=${name}`, '-keyout', key, '-out', request]);
+    await openssl(['req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', `/CN=${subject.commonName}`, '-keyout', key, '-out', request]);
     await openssl(['x509', '-req', '-in', request, '-CA', join(folder, 'ca.crt'), '-CAkey', join(folder, 'ca.key'), '-CAcreateserial', '-CAserial', join(scratch, 'serial'), '-days', String(leafDays), '-extfile', extensions, '-out', cert]);
     await rename(key, join(folder, `${name}.key`));
     await rename(cert, join(folder, `${name}.crt`));
