@@ -47,6 +47,7 @@ export class EdgeWorld {
   debugPort = 0;
   #servers: (HttpServer | HttpsServer | TcpServer)[] = [];
   #sessions: ClientHttp2Session[] = [];
+  #initial: EdgeRoute | null = null;
   apiServer!: HttpServer;
 
   constructor() {
@@ -78,6 +79,16 @@ export class EdgeWorld {
     const bound = await this.edge.listen();
     this.port = bound.edge.port;
     this.debugPort = bound.debug?.port ?? 0;
+  }
+
+  /** As at the start, under another incarnation: nothing that the edge keeps is of use. */
+  renew(): void {
+    const { target } = this.#initial ?? this.route;
+    this.#initial = this.route = this.running(target?.hostUrl ?? '', (target?.incarnation ?? 0) + 1);
+    this.elsewhere = false;
+    this.wakes = () => 'room.not_running';
+    this.onSurface = (_request, response) => void response.writeHead(204).end();
+    this.onApi = (_request, response) => void response.writeHead(200, { 'content-type': 'application/json' }).end('{}');
   }
 
   async stop(): Promise<void> {
