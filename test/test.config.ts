@@ -11,6 +11,8 @@ export const environment = {
   cacheFolder: process.env['ALCOVE_CACHE'] ?? defaultCache,
   /** The home that `./alcove setup` prepared: its templates serve the suites with real rooms. */
   homeFolder: process.env['ALCOVE_HOME'] ?? defaultHome,
+  /** What publish() made visible. */
+  published: (name: string): string | undefined => process.env[name],
   /** Makes a value visible to every suite of this jest run. */
   publish(name: string, value: string): void {
     process.env[name] = value;

@@ -20,6 +20,8 @@ export interface Platform {
   readonly home: string;
   readonly url: string;
   readonly key: string;
+  /** The operator's: it makes tenants. */
+  readonly operatorKey: string;
   readonly tenantId: string;
   readonly client: ApiClient;
   readonly operator: ApiClient;
@@ -63,6 +65,7 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
     home,
     url: first.url,
     key: first.key,
+    operatorKey: first.platformKey,
     tenantId: first.tenantId,
     client: new ApiClient(first.url, first.key),
     operator: new ApiClient(first.url, first.platformKey),
