@@ -20,6 +20,12 @@ export interface Driver {
   restore(room: RoomSpec, source: MemorySource, signal?: AbortSignal): Promise<Started>;
   /** Quiesces, stops the guest for good, and makes a durable, read-back and verified image of it. On failure before the image is durable the guest goes on running. */
   seal(room: RoomSpec, order: SealOrder): Promise<Sealed>;
+  /**
+   * Makes a sleeping room of another sleeping one, both of one user: its image and the disk that belongs to it, both encrypted anew under the target's keys, durable, read
+   * back and verified. The source stays as it is. A repeat finds what was made or replaces it; when it fails, or is aborted, nothing of the target is left. Problems:
+   * `image.*`, `vault.corrupt` (the key of the source's disk), `host.disk_full`, `room.busy` (a VM of either runs), `incarnation.stale` (the target has lived already).
+   */
+  copy(source: CopySource, target: RoomSpec, order: SealOrder, signal?: AbortSignal): Promise<ImageRef>;
   /** Ends the VM process of this incarnation if there is one; the disk and the images stay. */
   stop(room: RoomKey): Promise<{ wasRunning: boolean }>;
   /** Removes every image of the room but these ids, and the disk states that belong to the removed ones. Only while no VM of it runs, or right after a restore. */
@@ -68,6 +74,14 @@ export interface RoomSpec extends RoomKey {
   keys: { image: Secret<Buffer>; disk: Secret<Buffer> };
   env: Readonly<Record<string, string>>;
   hasDisk: boolean;
+  /** What it is started from is a copy of another room and has not run yet: the guest gets an identity of its own, and runs the template's `onFork` command before the start counts. */
+  newIdentity?: boolean;
+}
+
+/** A sleeping room that is copied. */
+export interface CopySource {
+  image: ImageRef;
+  keys: RoomSpec['keys'];
 }
 
 /** A template in this host's store: the manifest and the folder that holds its files. Immutable. */

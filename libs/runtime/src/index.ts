@@ -1,4 +1,4 @@
-export type { Driver, DriverCapabilities, FoundVm, MemoryFigures, MemorySource, ProbeReport, RoomKey, RoomSpec, Sealed, SealOrder, Started, Template } from './driver';
+export type { CopySource, Driver, DriverCapabilities, FoundVm, MemoryFigures, MemorySource, ProbeReport, RoomKey, RoomSpec, Sealed, SealOrder, Started, Template } from './driver';
 export type { FileLook, FileRights, GuestClaim, GuestSession, GuestStats, ProcessName } from './guest-session';
 export { createFakeDriver, FakeDriver, type FakeDriverOptions } from './drivers/fake/driver';
 export type { Fault, FaultChance, FaultSources } from './drivers/fake/faults';

@@ -66,6 +66,12 @@ function encodeHeader(virtualBytes: number, l1Entries: number): Buffer {
   return header;
 }
 
+/** True for a header, of 104 bytes or more, that is not of this layout or makes its reader open other files: a backing file, or one for the data (an incompatible feature; ours has none). */
+export function namesOtherFiles(header: Buffer): boolean {
+  const ours = header.subarray(0, 4).equals(Buffer.from('QFI\xfb', 'latin1')) && header.readUInt32BE(4) === 3;
+  return !ours || header.readBigUInt64BE(8) !== 0n || header.readBigUInt64BE(72) !== 0n;
+}
+
 function encodeU64(value: number): Buffer {
   const bytes = Buffer.alloc(8);
   bytes.writeBigUInt64BE(BigInt(value));

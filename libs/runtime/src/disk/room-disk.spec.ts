@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Secret } from '@alcove/base';
 import { RoomDisk } from './room-disk';
-import { revertTo } from './snapshots';
+import { revertTo } from './qemu-img';
 
 const run = promisify(execFile);
 const qemuImg = '/usr/bin/qemu-img';

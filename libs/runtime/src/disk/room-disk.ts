@@ -18,6 +18,8 @@ const DiskRecord = z.strictObject({
   wrapped: z.base64(),
   /** The state the disk is in, as an image names it; null once a VM has run on it since. */
   state: z.string().nullable(),
+  /** The image whose copy this disk came with, until a VM runs on it. */
+  copyOf: z.string().optional(),
 });
 type DiskRecord = z.infer<typeof DiskRecord>;
 
@@ -44,8 +46,8 @@ export class RoomDisk {
     this.#record = record;
   }
 
-  /** Makes a blank disk in place of whatever is there. Durable when it resolves. Problem `host.disk_full`. */
-  static async create(folder: string, room: { roomId: string; templateId: string; diskMiB: number }, key: Secret<Buffer>): Promise<RoomDisk> {
+  /** Makes a blank disk in place of whatever is there; `copyOf` when it is about to be filled with another's. Durable when it resolves. Problem `host.disk_full`. */
+  static async create(folder: string, room: { roomId: string; templateId: string; diskMiB: number; copyOf?: string }, key: Secret<Buffer>): Promise<RoomDisk> {
     const own = new Secret(randomBytes(32));
     const record: DiskRecord = { version: 1, ...room, wrapped: wrapKey(key, own, purpose(room.roomId)).toString('base64'), state: null };
     const disk = new RoomDisk(folder, record);
@@ -76,9 +78,18 @@ export class RoomDisk {
     return this.#record.templateId;
   }
 
+  get diskMiB(): number {
+    return this.#record.diskMiB;
+  }
+
   /** See DiskRecord. */
   get state(): string | null {
     return this.#record.state;
+  }
+
+  /** See DiskRecord. */
+  get copyOf(): string | undefined {
+    return this.#record.copyOf;
   }
 
   /** What opens the disk. Problem `vault.corrupt` when this is not the key it was made under. */
@@ -98,7 +109,8 @@ export class RoomDisk {
 
   async #mark(state: string | null): Promise<void> {
     if (this.#record.state === state) return;
-    this.#record = { ...this.#record, state };
+    const { copyOf, ...rest } = this.#record;
+    this.#record = { ...rest, state, ...(state === null || copyOf === undefined ? {} : { copyOf }) };
     await this.#save();
   }
 

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { type Clock, newId, type Random, type Secret } from '@alcove/base';
 import { type ClaimMode, type ImageRef, Problem } from '@alcove/contracts';
-import type { Driver, DriverCapabilities, FoundVm, MemorySource, ProbeReport, RoomKey, RoomSpec, Sealed, SealOrder, Started } from '../../driver';
+import { runOnFork } from '../../on-fork';
+import type { CopySource, Driver, DriverCapabilities, FoundVm, MemorySource, ProbeReport, RoomKey, RoomSpec, Sealed, SealOrder, Started } from '../../driver';
 import { Faults, type Fault, type FaultSources } from './faults';
 import { emptyProcessTable } from './processes';
 import { FakeSession } from './session';
@@ -42,22 +43,26 @@ export class FakeDriver implements Driver {
   async boot(room: RoomSpec, signal?: AbortSignal): Promise<Started> {
     return this.#start('boot', room, signal, () => {
       const disk = this.world.disks.get(room.roomId);
-      return { disk: room.hasDisk && disk ? disk : this.#blankDisk(room), ram: this.#freshRam(), mode: room.hasDisk ? 'disk' : 'fresh' };
+      const copied = room.hasDisk && room.newIdentity === true;
+      return { disk: room.hasDisk && disk ? disk : this.#blankDisk(room), ram: this.#freshRam(), mode: room.hasDisk ? 'disk' : 'fresh', copied };
     });
   }
   async restore(room: RoomSpec, source: MemorySource, signal?: AbortSignal): Promise<Started> {
     return this.#start('restore', room, signal, () => {
-      if (source.kind === 'template') return { disk: this.#blankDisk(room), ram: this.#freshRam(), mode: 'fresh' };
+      if (source.kind === 'template') return { disk: this.#blankDisk(room), ram: this.#freshRam(), mode: 'fresh', copied: false };
       const image = this.#openImage(room, source.image);
-      return { disk: this.#diskFor(image.ref, source.rollBackDisk === true), ram: structuredClone(image.ram), mode: 'resumed' };
+      const disk = this.#diskFor(image.ref, source.rollBackDisk === true);
+      const ram = structuredClone(image.ram);
+      if (!room.newIdentity) return { disk, ram, mode: 'resumed', copied: false };
+      return { disk, ram: { ...ram, bootId: this.#freshRam().bootId }, mode: 'fresh', copied: true };
     });
   }
   async seal(room: RoomSpec, order: SealOrder): Promise<Sealed> {
     await this.#strike('seal', 'before', room);
     const vm = this.world.vm(room);
     if (!vm?.whole) {
-      const done = this.world.imagesOf(room.roomId).find((image) => image.ref.incarnation === room.incarnation && image.ref.generation === order.generation);
-      if (done) return { image: done.ref, stallMs: 0, steps: {} };
+      const done = this.#imageAt(room, order);
+      if (done) return { image: done, stallMs: 0, steps: {} };
       throw new Problem('room.not_running');
     }
     const session = this.#sessions.get(vmKey(room));
@@ -73,6 +78,29 @@ export class FakeDriver implements Driver {
       if (this.world.vm(room)) await session?.resynchronise();
       throw error;
     }
+  }
+  async copy(source: CopySource, target: RoomSpec, order: SealOrder, signal?: AbortSignal): Promise<ImageRef> {
+    await this.#strike('copy', 'before', target, signal);
+    signal?.throwIfAborted();
+    const from = source.image.roomId;
+    if (from === target.roomId) throw new Problem('request.invalid', { detail: 'a room is not copied over itself' });
+    if (this.world.vmsOf(from).length + this.world.vmsOf(target.roomId).length > 0) throw new Problem('room.busy', { detail: 'a VM of this room runs' });
+    const there = this.world.disks.get(target.roomId);
+    if (there && there.copyOf === undefined) throw new Problem('incarnation.stale', { detail: 'this room has lived already' });
+    const made = there?.copyOf === source.image.id ? this.#imageAt(target, order) : undefined;
+    if (made) return made;
+    const image = this.#openImage({ ...target, roomId: from, keys: source.keys }, source.image);
+    const disk = this.world.disks.get(from);
+    const files = disk?.state === image.ref.diskState ? disk.files : disk?.kept[image.ref.diskState];
+    if (!files) throw new Problem('image.disk_mismatch', { detail: `the disk is at ${disk?.state ?? 'nothing'}, the image at ${image.ref.diskState}` });
+    const copy = { ram: structuredClone(image.ram), files: structuredClone(files) };
+    await this.#strike('copy', 'middle', target, signal);
+    for (const { ref } of this.world.imagesOf(target.roomId)) this.world.images.delete(ref.id);
+    const ref = this.#nameImage(target, order, image.ref.templateId, copy.ram);
+    this.world.images.set(ref.id, { ref, keyHash: keyHash(target.keys.image), ram: copy.ram, damaged: false });
+    this.world.disks.set(target.roomId, { roomId: target.roomId, state: ref.diskState, files: copy.files, kept: { [ref.diskState]: structuredClone(copy.files) }, copyOf: source.image.id });
+    await this.#strike('copy', 'after', target, signal);
+    return ref;
   }
   async stop(room: RoomKey): Promise<{ wasRunning: boolean }> {
     await this.#strike('stop', 'before', room);
@@ -126,7 +154,7 @@ export class FakeDriver implements Driver {
     verb: 'boot' | 'restore',
     room: RoomSpec,
     signal: AbortSignal | undefined,
-    prepare: () => { disk: FakeDisk; ram: FakeRam; mode: ClaimMode },
+    prepare: () => { disk: FakeDisk; ram: FakeRam; mode: ClaimMode; copied: boolean },
   ): Promise<Started> {
     const startedAt = this.world.clock.monotonic();
     await this.#strike(verb, 'before', room, signal);
@@ -135,7 +163,7 @@ export class FakeDriver implements Driver {
       if (other.incarnation !== room.incarnation) throw new Problem('incarnation.stale', { detail: `incarnation ${other.incarnation} of this room runs` });
       if (other.whole) return this.#started(other, {});
     }
-    const { disk, ram, mode } = prepare();
+    const { disk, ram, mode, copied } = prepare();
     const stateBefore = disk.state;
     const pid = 1000 + this.world.random.below(1 << 20);
     const vm: FakeVm = { roomId: room.roomId, incarnation: room.incarnation, pid, templateId: room.template.manifest.id, whole: false, mode, env: { ...room.env }, ram };
@@ -148,6 +176,7 @@ export class FakeDriver implements Driver {
       const machineId = hash(Buffer.from(room.roomId)).slice(0, 32);
       const claim = { roomId: room.roomId, incarnation: room.incarnation, mode, entropy, wallClockNs: BigInt(this.world.clock.now()) * 1_000_000n };
       await started.guest.claim({ ...claim, machineId, hostname: room.roomId, env: room.env });
+      if (copied) await runOnFork(started.guest, room.template.manifest, signal);
       vm.whole = true;
       this.world.saveVm(vm);
       await this.#strike(verb, 'after', room, signal);
@@ -175,6 +204,7 @@ export class FakeDriver implements Driver {
   /** A running guest writes: no image fits the disk any more until the next seal. */
   #moveDiskOn(disk: FakeDisk, room: RoomKey): void {
     disk.state = `run-${room.incarnation}`;
+    delete disk.copyOf;
     this.world.disks.set(room.roomId, disk);
   }
   /** Nobody has talked to a guest whose start failed: the image that it was started from fits again. A disk that no image names stays as it is. */
@@ -208,24 +238,30 @@ export class FakeDriver implements Driver {
     const others = this.world.imagesOf(room.roomId).map((image) => image.ref);
     if (others.some((ref) => ref.generation >= order.generation && ref.incarnation !== room.incarnation)) throw new Problem('image.stale', { detail: 'a newer image exists' });
     const disk = this.world.disks.get(room.roomId) ?? this.#blankDisk(room);
-    const body = Buffer.from(JSON.stringify(vm.ram));
-    const image: ImageRef = {
+    const image = this.#nameImage(room, order, vm.templateId, vm.ram);
+    disk.state = image.diskState;
+    disk.kept[image.diskState] = structuredClone(disk.files);
+    this.world.disks.set(room.roomId, disk);
+    this.world.images.set(image.id, { ref: image, keyHash: keyHash(room.keys.image), ram: structuredClone(vm.ram), damaged: false });
+    return image;
+  }
+  #nameImage(room: RoomSpec, order: SealOrder, templateId: string, ram: FakeRam): ImageRef {
+    const body = Buffer.from(JSON.stringify(ram));
+    return {
       id: newId('img', this.world.random),
       roomId: room.roomId,
       incarnation: room.incarnation,
       generation: order.generation,
-      templateId: vm.templateId,
+      templateId,
       compatibility: compatibility(room),
       diskState: `image-${order.generation}-${room.incarnation}`,
       bytes: body.length,
       pages: Math.ceil(body.length / 4096),
       sha256: hash(body),
     };
-    disk.state = image.diskState;
-    disk.kept[image.diskState] = structuredClone(disk.files);
-    this.world.disks.set(room.roomId, disk);
-    this.world.images.set(image.id, { ref: image, keyHash: keyHash(room.keys.image), ram: structuredClone(vm.ram), damaged: false });
-    return image;
+  }
+  #imageAt(room: RoomKey, order: SealOrder): ImageRef | undefined {
+    return this.world.imagesOf(room.roomId).find(({ ref }) => ref.incarnation === room.incarnation && ref.generation === order.generation)?.ref;
   }
   #removeImage(ref: ImageRef): void {
     this.world.images.delete(ref.id);

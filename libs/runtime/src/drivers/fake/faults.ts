@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import type { Clock, Random } from '@alcove/base';
 import { Problem, type ProblemCode } from '@alcove/contracts';
 
-export const fakeVerbs = ['boot', 'restore', 'seal', 'stop', 'prune', 'discard', 'inspect', 'recover'] as const;
+export const fakeVerbs = ['boot', 'restore', 'seal', 'copy', 'stop', 'prune', 'discard', 'inspect', 'recover'] as const;
 export type FakeVerb = (typeof fakeVerbs)[number];
 
 /** Where in a verb a fault strikes: before it did anything, when it is half done, or when it is done and only its answer is lost. */

@@ -31,6 +31,8 @@ export interface FakeDisk {
   state: string;
   files: FileTable;
   kept: Record<string, FileTable>;
+  /** The image whose copy this disk came with, until a VM runs on it. */
+  copyOf?: string;
 }
 export interface FakeImage {
   ref: ImageRef;

@@ -51,11 +51,23 @@ export interface Spawned {
  * The first line on `inherited.secret` (a socket, which cannot be opened by name) becomes a pipe of the same number (a here-document of dash and of bash ≥ 5.1 is
  * one): so the secret is never in an argument, in the environment or in a file. No core files. When the host runs out of memory, a room goes before the host agent.
  */
-const wrapper = `IFS= read -r secret <&${inherited.secret}; exec ${inherited.secret}<&-; exec ${inherited.secret}<<END
+const handOver = `IFS= read -r secret <&${inherited.secret}; exec ${inherited.secret}<&-; exec ${inherited.secret}<<END
 $secret
 END
-unset secret; ulimit -c 0; echo 500 2>/dev/null > /proc/self/oom_score_adj; exec "$@"`;
+unset secret;`;
 
+/** The same for two of them, the second as `inherited.state`. */
+const handOverTwo = `IFS= read -r secret <&${inherited.secret}; IFS= read -r other <&${inherited.secret}; exec ${inherited.secret}<&-; exec ${inherited.secret}<<END
+$secret
+END
+exec ${inherited.state}<<END
+$other
+END
+unset secret other;`;
+
+const replaceShell = `ulimit -c 0; echo 500 2>/dev/null > /proc/self/oom_score_adj; exec "$@"`;
+
+const outputChars = 64 << 10;
 const plainEnvironment = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
 
 function secretLine(secret: Secret<Buffer> | undefined): string {
@@ -71,7 +83,7 @@ export async function spawnDetached(order: SpawnOrder): Promise<Spawned> {
   const stdio: ('ignore' | 'pipe' | number)[] = ['ignore', order.log, order.log, 'pipe', 'pipe'];
   for (let number = stdio.length; number <= highest; number++) stdio.push(order.files.get(number) ?? 'ignore');
   const identities = order.uid === null ? {} : { uid: order.uid, gid: order.uid };
-  const child = spawn('/bin/sh', ['-c', wrapper, 'sh', order.program, ...order.args], {
+  const child = spawn('/bin/sh', ['-c', `${handOver} ${replaceShell}`, 'sh', order.program, ...order.args], {
     cwd: order.folder,
     detached: true,
     env: plainEnvironment,
@@ -93,23 +105,35 @@ export async function spawnDetached(order: SpawnOrder): Promise<Spawned> {
   return { identity, child, state };
 }
 
-/** Runs a program to its end and hands it a secret as spawnDetached does. Its output is kept, bounded, for a diagnosis. */
-export async function runWithSecret(program: string, args: readonly string[], secret: Secret<Buffer>): Promise<{ code: number; output: string }> {
-  const child = spawn('/bin/sh', ['-c', wrapper, 'sh', program, ...args], { env: plainEnvironment, stdio: ['ignore', 'pipe', 'pipe', 'pipe'] });
+/**
+ * Runs a program to its end and hands it up to two secrets as spawnDetached does. The end of its output is kept. An abort kills it: rejects with the signal's reason once
+ * it has gone.
+ */
+export async function runWithSecrets(program: string, args: readonly string[], secrets: readonly Secret<Buffer>[], signal?: AbortSignal): Promise<{ code: number; output: string }> {
+  signal?.throwIfAborted();
+  const script = `${secrets.length > 1 ? handOverTwo : handOver} ${replaceShell}`;
+  const child = spawn('/bin/sh', ['-c', script, 'sh', program, ...args], { env: plainEnvironment, stdio: ['ignore', 'pipe', 'pipe', 'pipe'] });
   const pipe = child.stdio[inherited.secret] as Socket;
   pipe.on('error', () => undefined);
-  pipe.end(secretLine(secret));
+  pipe.end(secrets.length === 0 ? secretLine(undefined) : secrets.map(secretLine).join(''));
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream?.on('data', (part: Buffer) => {
-      output = (output + part.toString('utf8')).slice(-4096);
+      output = (output + part.toString('utf8')).slice(-outputChars);
     });
   }
-  const code = await new Promise<number>((resolve, reject) => {
-    child.once('close', (status) => resolve(status ?? 1));
-    child.once('error', reject);
-  });
-  return { code, output };
+  const kill = (): void => void child.kill('SIGKILL');
+  signal?.addEventListener('abort', kill, { once: true });
+  try {
+    const code = await new Promise<number>((resolve, reject) => {
+      child.once('close', (status) => resolve(status ?? 1));
+      child.once('error', reject);
+    });
+    signal?.throwIfAborted();
+    return { code, output };
+  } finally {
+    signal?.removeEventListener('abort', kill);
+  }
 }
 
 /** Resolves true when the process has ended, false when it still runs after timeoutMs. Looks every few milliseconds: it need not be a child. */

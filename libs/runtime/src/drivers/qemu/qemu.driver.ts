@@ -1,13 +1,14 @@
 import { mkdir, readdir, realpath, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errorCode } from '@alcove/base';
-import { Problem } from '@alcove/contracts';
-import type { Driver, DriverCapabilities, FoundVm, MemoryFigures, MemorySource, ProbeReport, RoomKey, RoomSpec, Sealed, SealOrder, Started } from '../../driver';
+import { type ImageRef, Problem } from '@alcove/contracts';
+import type { CopySource, Driver, DriverCapabilities, FoundVm, MemoryFigures, MemorySource, ProbeReport, RoomKey, RoomSpec, Sealed, SealOrder, Started } from '../../driver';
 import { diskStateOf, RoomDisk } from '../../disk/room-disk';
 import { dropSnapshot, listSnapshots } from '../../disk/snapshots';
 import { syncFolder } from '../../image/durable';
 import { openSession } from './boot-attempts';
 import type { QemuContext, QemuDriverOptions } from './context';
+import { copyRoom, removeUnfinishedCopies } from './copy';
 import { isolationOf, type QemuEngine } from './engine';
 import { measureMemory } from './pages';
 import { probeMachine, requireEngine } from './probe';
@@ -161,9 +162,20 @@ export class QemuDriver implements Driver {
     }
   }
 
-  async discard(roomId: string): Promise<void> {
+  async copy(source: CopySource, target: RoomSpec, order: SealOrder, signal?: AbortSignal): Promise<ImageRef> {
+    if (source.image.roomId === target.roomId) throw new Problem('request.invalid', { detail: 'a room is not copied over itself' });
+    await this.#refuseRunning(source.image.roomId, target.roomId);
+    return copyRoom(this.#context, { source, target, order, ...(signal ? { signal } : {}) });
+  }
+
+  async #refuseRunning(...roomIds: string[]): Promise<void> {
     const runs = await this.#found();
-    if (this.#running.has(roomId) || runs.some((run) => run.roomId === roomId)) throw new Problem('room.busy', { detail: 'a virtual machine of this room runs' });
+    if (roomIds.some((roomId) => this.#running.has(roomId) || runs.some((run) => run.roomId === roomId))) throw new Problem('room.busy', { detail: 'a virtual machine of this room runs' });
+  }
+
+  async discard(roomId: string): Promise<void> {
+    await this.#refuseRunning(roomId);
+    await removeUnfinishedCopies(this.#context.layout, roomId);
     const folder = this.#context.layout.roomFolder(roomId);
     await rm(folder, { recursive: true, force: true });
     await syncFolder(dirname(folder)).catch((error: unknown) => {

@@ -4,8 +4,9 @@ import { Cleanup } from '@alcove/base';
 import { type ClaimMode, Problem } from '@alcove/contracts';
 import type { MemorySource, RoomSpec } from '../../driver';
 import { openGuestSession } from '../../guest-channel/session';
+import { runOnFork } from '../../on-fork';
 import { RoomDisk } from '../../disk/room-disk';
-import { revertTo } from '../../disk/snapshots';
+import { revertTo } from '../../disk/qemu-img';
 import { bootWithAttempts, kernelCommandLine } from './boot-attempts';
 import { claimFor } from './claim';
 import type { QemuContext } from './context';
@@ -52,8 +53,13 @@ export async function restoreRoom(context: QemuContext, room: RoomSpec, source: 
     steps.lap('resume');
     const guest = await opening;
     steps.lap('sync');
-    await guest.claim(claimFor(room, source.kind === 'template' ? 'fresh' : 'resumed', clock));
+    const copied = source.kind === 'image' && room.newIdentity === true;
+    await guest.claim(claimFor(room, source.kind === 'template' || copied ? 'fresh' : 'resumed', clock));
     steps.lap('claim');
+    if (copied) {
+      await runOnFork(guest, room.template.manifest, signal);
+      steps.lap('onFork');
+    }
     return await finish(room, { vmm, uid, guest, steps, undo, engine, bootAttempts: 0 });
   } catch (error) {
     await undoAll(undo, context, room);
@@ -87,6 +93,10 @@ export async function bootRoom(context: QemuContext, room: RoomSpec, signal?: Ab
     const mode: ClaimMode = room.hasDisk ? 'disk' : 'fresh';
     await guest.claim(claimFor(room, mode, clock));
     steps.lap('claim');
+    if (room.hasDisk && room.newIdentity) {
+      await runOnFork(guest, room.template.manifest, signal);
+      steps.lap('onFork');
+    }
     return await finish(room, { vmm, uid, guest, steps, undo, engine, bootAttempts: attempts });
   } catch (error) {
     await undoAll(undo, context, room);

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { systemRandom } from '@alcove/base';
 import { Problem } from '@alcove/contracts';
 import type { RoomKey } from '../../driver';
 import { runFiles } from './qemu.args';
@@ -14,6 +15,7 @@ const imageIdPattern = /^img_[0-9a-f]{20}$/;
  *
  *     store/templates/<template>/…                                  data (template/)
  *     store/rooms/<room>/disk.qcow2, disk.json, images/<image>      data
+ *     store/rooms/.copying-<room>.<incarnation>.<random>/…          the same of a room that is being made as a copy; renamed when it is whole
  *     host/run/<room>.<incarnation>/…                               sockets and identity of a running VM
  */
 export class StoreLayout {
@@ -38,6 +40,16 @@ export class StoreLayout {
 
   roomFolder(roomId: string): string {
     return join(this.#storeDir, 'rooms', checked(roomId, roomIdPattern));
+  }
+
+  /** Where a copy is made, each time another one: what an attempt that was cut off still writes is in nobody's way. */
+  copyFolder(room: RoomKey): string {
+    return join(this.#storeDir, 'rooms', `${this.copyPrefix(room.roomId)}${room.incarnation}.${systemRandom.bytes(6).toString('hex')}`);
+  }
+
+  /** What the names of all such folders of a room begin with. */
+  copyPrefix(roomId: string): string {
+    return `.copying-${checked(roomId, roomIdPattern)}.`;
   }
 
   imageFolder(roomId: string): string {
