@@ -1,9 +1,9 @@
-import { request } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { Readable } from 'node:stream';
 import { newId, Secret } from '@alcove/base';
-import { type ExecEvent, ExecRequest, type ImageRef, isProblem, type ProblemCode } from '@alcove/contracts';
+import type { ImageRef, ProblemCode } from '@alcove/contracts';
 import type { Driver, GuestSession, RoomKey, RoomSpec, Started, Template } from '@alcove/runtime';
+import { codeOf, nonceOf, run } from './in-guest';
 
 /** A machine with a driver on it, for one conformance run. What is optional is tested only where it is given. */
 export interface DriverBench {
@@ -274,34 +274,4 @@ function describeDiscard(story: RoomStory, step: Step): void {
     await story.refused(story.image(1), ['image.missing']);
     expect(await story.found()).toEqual([]);
   });
-}
-
-/** The code of the Problem that the promise rejects with; fails the test when there is none. */
-async function codeOf(promise: Promise<unknown>): Promise<ProblemCode> {
-  const outcome = await promise.then(() => 'resolved' as const, (error: unknown) => error);
-  if (!isProblem(outcome)) throw outcome === 'resolved' ? new Error('it was expected to be refused') : outcome;
-  return outcome.code;
-}
-
-/** Collects what a command said and how it ended. */
-async function run(guest: GuestSession, command: string | string[], more: Partial<ExecRequest> = {}): Promise<{ stdout: string; stderr: string } & Partial<ExecEvent>> {
-  const collected = { stdout: '', stderr: '' };
-  for await (const event of guest.exec(ExecRequest.parse({ command, ...more }), neverAborted)) {
-    if (event.event === 'stdout' || event.event === 'stderr') collected[event.event] += Buffer.from(event.data, 'base64').toString();
-    if (event.event === 'exit') return { ...collected, ...event };
-  }
-  throw new Error('the command never ended');
-}
-
-/** What the agent drew for itself and keeps in its memory only. */
-async function nonceOf(guest: GuestSession): Promise<string> {
-  const socket = await guest.connect(8080, 30_000, neverAborted);
-  const body = JSON.stringify({ prompt: 'nonce' });
-  const answer = await new Promise<string>((resolve, reject) => {
-    const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body), host: '127.0.0.1', connection: 'close' };
-    const outgoing = request({ method: 'POST', path: '/invocations', headers, createConnection: () => socket }, (incoming) => text(incoming).then(resolve, reject));
-    outgoing.on('error', reject);
-    outgoing.end(body);
-  });
-  return (JSON.parse(answer) as { nonce: string }).nonce;
 }
