@@ -10,11 +10,16 @@ import { HostMetrics } from './metrics';
 import { Reporter } from './reporter';
 import { Rooms } from './rooms/rooms';
 import { execRoute } from './routes/exec';
+import { figuresRoute } from './routes/figures';
 import { fileRoutes } from './routes/files';
 import { invocationRoute } from './routes/invocations';
 import { logsRoute } from './routes/logs';
+import { portsRoute } from './routes/ports';
+import { processRoutes } from './routes/processes';
 import { stateRoutes } from './routes/state';
 import { verbRoutes } from './routes/verbs';
+import { Figures } from './services/figures';
+import { surfaceRoute } from './surface/surface';
 import type { Templates } from './templates';
 import type { LeaseRecord } from './warden/lease-file';
 
@@ -50,6 +55,7 @@ export class Host {
   readonly metrics: HostMetrics;
   readonly bootId: string;
   readonly #reporter: Reporter;
+  readonly #figures: Figures;
   readonly #stopped = new AbortController();
   #probe: ProbeReport | null = null;
   #loops: Promise<unknown> = Promise.resolve();
@@ -64,6 +70,7 @@ export class Host {
     this.bootId = newId('boot', parts.random);
     this.rooms = new Rooms(parts, options);
     const { rooms } = this;
+    this.#figures = new Figures(rooms, parts.clock);
     this.metrics = new HostMetrics({ rooms: () => rooms.used(), streams: () => rooms.streams(), fenced: () => rooms.fenced, journalRooms: () => parts.journal.records().size });
     const lease = new Lease(parts.clock, options.leaseMs, { record: parts.lease.earlier, machineBootId: parts.lease.machineBootId });
     this.#reporter = new Reporter(
@@ -86,13 +93,15 @@ export class Host {
   }
   /** Begins to beat and to look for orphans. */
   run(): void {
-    this.#loops = Promise.all([this.#reporter.run(this.#stopped.signal), this.#sweep()]);
+    this.#loops = Promise.all([this.#reporter.run(this.#stopped.signal), this.#sweep(), this.#figures.run(this.#stopped.signal)]);
   }
   /** Serves the host API. Resolves with the bound address. */
   async listen(address: { host: string; port: number }, tls: TlsFiles, publicUrl: string | undefined): Promise<{ host: string; port: number }> {
     const { rooms, metrics } = this;
-    const routes = [...verbRoutes(rooms), invocationRoute(rooms, this.parts.clock), execRoute(rooms), ...fileRoutes(rooms), logsRoute(rooms), ...stateRoutes((memory) => this.state(memory), metrics)];
-    const server = createHostServer(tls, routes, this.parts.log, (route, status, ms) => metrics.request(route, status, ms));
+    const { clock, log } = this.parts;
+    const streams = [invocationRoute(rooms, clock), execRoute(rooms), ...processRoutes(rooms), ...fileRoutes(rooms), logsRoute(rooms), figuresRoute(this.#figures), portsRoute(rooms), surfaceRoute(rooms, this.#figures, clock)];
+    const routes = [...verbRoutes(rooms), ...streams, ...stateRoutes((memory) => this.state(memory), metrics)];
+    const server = createHostServer(tls, { routes, log, observe: (route, status, ms) => metrics.request(route, status, ms) });
     await new Promise<void>((resolve, reject) => server.once('error', reject).listen(address.port, address.host, resolve));
     this.#server = server;
     const bound = server.address();

@@ -13,7 +13,12 @@ export interface Exchange {
   readonly requestId: string;
   /** Aborted when the caller goes away before it was answered. */
   readonly gone: AbortSignal;
+  /** Tells a caller who asked (`Expect: 100-continue`) to send its body. Done before the route's handler, unless that says that it does so itself. */
+  proceed(): void;
 }
+
+/** On a refusal because the incarnation does not run here: the request was not acted on, and may be made again where it does. */
+const elsewhere = { 'alcove-room': 'elsewhere' };
 
 export function sendJson(response: ServerResponse, status: number, value: unknown): void {
   const body = Buffer.from(JSON.stringify(value));
@@ -32,17 +37,23 @@ export function sendFailure(exchange: Pick<Exchange, 'request' | 'response' | 'r
   }
   const body = Buffer.from(JSON.stringify(problem.toBody({ requestId })));
   const retry = problem.retryAfterMs === undefined ? {} : { 'retry-after': String(Math.ceil(problem.retryAfterMs / 1000)) };
-  const unread = !request.complete;
-  if (unread) response.shouldKeepAlive = true;
-  response.writeHead(problem.status, { 'content-type': 'application/problem+json', 'content-length': body.length, ...retry });
+  const where = problem.code === 'room.not_running' || problem.code === 'incarnation.stale' ? elsewhere : {};
+  finishUnread(request, response);
+  response.writeHead(problem.status, { 'content-type': 'application/problem+json', 'content-length': body.length, ...retry, ...where });
   response.end(body);
-  if (unread) void linger(request);
 }
 
 /**
- * What is left of a body is thrown away for a moment, so that the caller gets to read the answer; then the connection is cut. Node must not
- * think that the connection ends with the answer (`shouldKeepAlive`): it would close the socket, and a caller that still writes would lose the answer to EPIPE.
+ * To be called before an answer that comes before the end of the body. What is left of that is thrown away for a moment, so that the caller gets to read the answer; then
+ * the connection is cut. Node must not think that the connection ends with the answer (`shouldKeepAlive`): it would close the socket, and a caller that still writes would
+ * lose the answer to EPIPE.
  */
+export function finishUnread(request: IncomingMessage, response: ServerResponse): void {
+  if (request.complete) return;
+  response.shouldKeepAlive = true;
+  void linger(request);
+}
+
 async function linger(request: IncomingMessage): Promise<void> {
   request.on('error', () => undefined);
   request.resume();
@@ -50,19 +61,25 @@ async function linger(request: IncomingMessage): Promise<void> {
   if (!request.complete) request.destroy();
 }
 
-/** Reads and checks a JSON body. Problems: `request.media_type`, `request.too_large`, `request.invalid`. */
-export async function readJson<S extends z.ZodType>(request: IncomingMessage, schema: S): Promise<z.output<S>> {
-  if (!/^application\/json\b/.test(request.headers['content-type'] ?? '')) throw new Problem('request.media_type');
+/** The whole of a body. Problem `request.too_large`. */
+export async function readBytes(request: IncomingMessage, bytesMax: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     bytes += chunk.length;
-    if (bytes > limits.host.requestBytes) throw new Problem('request.too_large');
+    if (bytes > bytesMax) throw new Problem('request.too_large');
     chunks.push(chunk);
   }
+  return Buffer.concat(chunks);
+}
+
+/** Reads and checks a JSON body. Problems: `request.media_type`, `request.too_large`, `request.invalid`. */
+export async function readJson<S extends z.ZodType>(request: IncomingMessage, schema: S): Promise<z.output<S>> {
+  if (!/^application\/json\b/.test(request.headers['content-type'] ?? '')) throw new Problem('request.media_type');
+  const body = await readBytes(request, limits.host.requestBytes);
   let value: unknown;
   try {
-    value = JSON.parse(Buffer.concat(chunks).toString('utf8'));
+    value = JSON.parse(body.toString('utf8'));
   } catch {
     throw new Problem('request.invalid', { detail: 'the body is not JSON' });
   }

@@ -54,6 +54,11 @@ export class Rooms {
     for (const record of this.parts.journal.records().values()) if (livePhases.has(record.phase)) used += 1;
     return used;
   }
+  /** The rooms that run, and how many processors each has. */
+  running(): { roomId: string; incarnation: number; cpuCount(): Promise<number> }[] {
+    const running = [...this.parts.journal.records().values()].filter((record) => record.phase === 'running');
+    return running.map(({ roomId, incarnation, templateId }) => ({ roomId, incarnation, cpuCount: async () => (await this.parts.templates.get(templateId)).manifest.size.vcpus }));
+  }
   /** Opens a stream into a running guest, after it is known whether the room still stands. Throws as RoomRunner.stream. */
   async openStream({ roomId, incarnation }: { roomId: string; incarnation: number }): Promise<RoomStream> {
     const runner = this.runner(roomId);

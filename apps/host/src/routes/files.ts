@@ -1,12 +1,17 @@
 import { pipeline } from 'node:stream/promises';
 import { limits } from '@alcove/base';
-import { FileListQuery, FileMakeFolder, FileMove, FilePath, FileReadQuery, FileRemoveQuery, FileWriteQuery, Problem } from '@alcove/contracts';
+import { type FileChange, FileListQuery, FileMakeFolder, FileMove, FilePath, FileReadQuery, FileRemoveQuery, FileWriteQuery, Problem } from '@alcove/contracts';
 import type { GuestSession } from '@alcove/runtime';
+import { z } from 'zod';
 import { type Exchange, readJson, readQuery, sendJson } from '../http/answer';
-import { countedBody, exactBody, quieted } from '../http/body';
+import { sendLines } from '../http/event-lines';
 import type { Route } from '../http/server';
 import type { Rooms } from '../rooms/rooms';
+import { openFile, storeFile } from '../services/files';
+import { watchFolder } from '../services/watch';
 import { roomOf } from './room-params';
+
+const WatchQuery = z.strictObject({ ...FilePath.shape, recursive: z.stringbool().default(false) });
 
 const base = '/rooms/:roomId/incarnations/:n/files';
 
@@ -42,6 +47,7 @@ export function fileRoutes(rooms: Rooms): Route[] {
       path: `${base}/stat`,
       handle: withGuest(async ({ query, response }, guest, signal) => sendJson(response, 200, await guest.statFile(readQuery(query, FilePath).path, signal))),
     },
+    watchRoute(rooms),
     {
       method: 'POST',
       path: `${base}/move`,
@@ -63,34 +69,49 @@ export function fileRoutes(rooms: Rooms): Route[] {
   ];
 }
 
+/** `GET files/watch`: what changes in a folder, as lines of JSON. */
+function watchRoute(rooms: Rooms): Route {
+  return {
+    method: 'GET',
+    path: `${base}/watch`,
+    handle: async (exchange) => {
+      const { path, recursive } = readQuery(exchange.query, WatchQuery);
+      const stream = await rooms.openStream(roomOf(exchange));
+      try {
+        await sendLines(exchange, (signal) => watched(stream.guest, path, recursive, signal), stream.signal);
+      } finally {
+        stream.close();
+      }
+    },
+  };
+}
+
+/** The first line says that the watch stands: what happens after it was read is told. */
+async function* watched(guest: GuestSession, path: string, recursive: boolean, signal: AbortSignal): AsyncGenerator<FileChange | { watching: true }, void, void> {
+  const changes = await watchFolder(guest, path, { recursive }, signal);
+  yield { watching: true };
+  yield* changes;
+}
+
 /** The length is known before the first byte, but for files without one (a size of 0, as in /proc), which are sent in chunks. An answer that falls short of it is cut. */
 async function read({ query, response }: Exchange, guest: GuestSession, signal: AbortSignal): Promise<void> {
-  const order = readQuery(query, FileReadQuery);
-  const file = await guest.readFile(order, signal);
-  quieted(file.body);
-  const left = Math.max(0, file.size - (order.offset ?? 0));
-  const length = Math.min(left, order.length ?? left);
-  if (length > limits.http.fileBytes) {
-    file.body.destroy();
-    throw new Problem('request.too_large', { detail: `at most ${limits.http.fileBytes} bytes at once: ask for a part with offset and length` });
-  }
+  const file = await openFile(guest, readQuery(query, FileReadQuery), signal);
   response.writeHead(200, {
     'content-type': 'application/octet-stream',
     'alcove-file-size': String(file.size),
     ...(/^[0-7]{3,5}$/.test(file.mode) ? { 'alcove-file-mode': file.mode } : {}),
     'alcove-file-modified-at': file.modifiedAt,
-    ...(file.size === 0 ? {} : { 'content-length': String(length) }),
+    ...(file.length === null ? {} : { 'content-length': String(file.length) }),
   });
-  const body = file.size === 0 ? countedBody(file.body, limits.http.fileBytes) : exactBody(file.body, length);
   try {
-    await pipeline(body, response, { signal });
+    await pipeline(file.body, response, { signal });
   } finally {
-    file.body.destroy();
+    file.close();
   }
 }
 
 async function write({ query, request, response }: Exchange, guest: GuestSession, signal: AbortSignal): Promise<void> {
   const order = readQuery(query, FileWriteQuery);
   if (Number(request.headers['content-length'] ?? 0) > limits.http.fileBytes) throw new Problem('request.too_large');
-  sendJson(response, 200, await guest.writeFile(order, countedBody(request, limits.http.fileBytes), signal));
+  sendJson(response, 200, await storeFile(guest, order, request, signal));
 }

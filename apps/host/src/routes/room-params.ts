@@ -6,6 +6,6 @@ const Params = z.strictObject({ roomId: RoomIdSchema, n: z.string().regex(/^[1-9
 
 /** Which incarnation of which room a path names. */
 export function roomOf(exchange: Exchange): { roomId: string; incarnation: number } {
-  const { roomId, n } = check(Params, exchange.params);
+  const { roomId, n } = check(Params, { roomId: exchange.params['roomId'], n: exchange.params['n'] });
   return { roomId, incarnation: n };
 }

@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
 import { limits } from '@alcove/base';
 import { type FileChange, type FileEntry, Problem } from '@alcove/contracts';
-import { type FakeUser, userNamed } from './users';
+import { type FakeUser, fakeUsers, userNamed } from './users';
 
 /** One path of a fake room's disk. `data` is base64 so that a disk is plain JSON; of a symbolic link, where it leads. */
 export interface FileNode {
@@ -22,7 +22,9 @@ const linksMax = 40;
 
 export function blankFiles(nowMs: number): FileTable {
   const folder = (mode: string, owner?: string): FileNode => ({ kind: 'directory', mode, modifiedMs: nowMs, data: '', ...(owner ? { owner } : {}) });
-  return { '/': folder('0755', 'root'), '/home': folder('0755', 'root'), [home]: folder('0755'), '/root': folder('0700', 'root'), '/tmp': folder('1777', 'root') };
+  const passwd = fakeUsers.map(({ name, uid, gid, home: at }) => `${name}:x:${uid}:${gid}::${at}:/bin/bash\n`).join('');
+  const etc = { '/etc': folder('0755', 'root'), '/etc/passwd': { kind: 'file' as const, mode: '0644', modifiedMs: nowMs, data: Buffer.from(passwd).toString('base64'), owner: 'root' } };
+  return { '/': folder('0755', 'root'), ...etc, '/home': folder('0755', 'root'), [home]: folder('0755'), '/root': folder('0700', 'root'), '/tmp': folder('1777', 'root') };
 }
 
 /** `user`: whose it will be what is made. */
