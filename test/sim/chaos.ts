@@ -1,4 +1,4 @@
-import { isProblem, Problem } from '@alcove/contracts';
+import { isProblem, Problem, type RoomLifecycle, type Snapshot } from '@alcove/contracts';
 import { type Random, seededRandom } from '@alcove/base';
 import { RoomChecker, VirtualTime } from '@alcove/testing';
 import { SimHostClient, simPrincipal, simTenant, SimWorld, type SimPlane } from './sim-world';
@@ -9,6 +9,8 @@ export class SimulationFailed extends Error {
 }
 
 const users = ['ada', 'bob', 'eve'];
+/** Of rooms that stay, and of some whose time is over soon. */
+const lifecycles: readonly (Partial<RoomLifecycle> | null)[] = [null, null, { timeoutMs: 20_000, onTimeout: 'pause' }, { timeoutMs: 8_000, onTimeout: 'pause', keepMemory: false }, { timeoutMs: 15_000, onTimeout: 'kill' }];
 const calmMs = 240_000;
 
 /**
@@ -22,6 +24,7 @@ export class Chaos {
   readonly #log: string[] = [];
   readonly #pending = new Map<Promise<unknown>, { name: string; plane: SimPlane }>();
   readonly #rooms: string[] = [];
+  readonly #snapshots: Snapshot[] = [];
   #broken: Error | null = null;
 
   constructor(private readonly seed: number) {
@@ -79,8 +82,11 @@ export class Chaos {
     const dice = this.#random.below(100);
     if (dice < 12 || this.#rooms.length === 0) this.#create();
     else if (dice < 24) this.#call('wake', (service, id) => service.wake(simPrincipal, id));
-    else if (dice < 40) this.#call('hibernate', (service, id) => service.hibernate(simPrincipal, id));
-    else if (dice < 66) this.#talk();
+    else if (dice < 38) this.#call('hibernate', (service, id) => service.hibernate(simPrincipal, id, undefined, { keepMemory: dice % 4 > 0 }));
+    else if (dice < 58) this.#talk();
+    else if (dice < 61) this.#fork();
+    else if (dice < 64) this.#snapshot();
+    else if (dice < 66) this.#call('setTimeout', (service, id) => service.setTimeout(simPrincipal, id, dice % 2 ? 1 : 5_000));
     else if (dice < 72) this.#idle();
     else if (dice < 75) this.#call('destroy', (service, id) => service.destroy(simPrincipal, id));
     else if (dice < 76) this.#call('destroyUser', (service) => service.destroyUser(simPrincipal, 'eve'));
@@ -91,8 +97,9 @@ export class Chaos {
   #create(): void {
     if (this.#rooms.length >= 6) return;
     const userId = this.#pick(users);
-    this.#follow(`create for ${userId}`, async ({ rooms }) => {
-      const room = await rooms.service.create(simPrincipal, { userId });
+    const lifecycle = this.#pick(lifecycles);
+    this.#follow(`create for ${userId} ${lifecycle?.onTimeout ?? ''}`, async ({ rooms }) => {
+      const room = await rooms.service.create(simPrincipal, { userId, ...(lifecycle && { lifecycle }) });
       this.#rooms.push(room.id);
     });
   }
@@ -122,6 +129,25 @@ export class Chaos {
         }
       }
     });
+  }
+
+  #fork(): void {
+    const id = this.#pick(this.#rooms);
+    const count = 1 + this.#random.below(2);
+    if (this.#rooms.length > 8) return;
+    this.#follow(`fork ${id.slice(-4)}`, async ({ rooms }) => {
+      const forks = await rooms.service.fork(simPrincipal, id, { count });
+      this.#rooms.push(...forks.flatMap((fork) => ('room' in fork ? [fork.room.id] : [])));
+    });
+  }
+
+  /** Takes one, makes a room of it, or removes it. */
+  #snapshot(): void {
+    const id = this.#pick(this.#rooms);
+    const snapshot = this.#snapshots.length > 0 && this.#random.below(2) ? this.#pick(this.#snapshots) : null;
+    if (!snapshot) return this.#follow(`snapshot ${id.slice(-4)}`, async ({ rooms }) => void this.#snapshots.push(await rooms.service.snapshot(simPrincipal, id)));
+    if (this.#random.below(3) === 0) return this.#follow(`remove ${snapshot.id.slice(-4)}`, ({ rooms }) => rooms.service.removeSnapshot(simPrincipal, snapshot.id));
+    if (this.#rooms.length <= 8) this.#follow(`room of ${snapshot.id.slice(-4)}`, async ({ rooms }) => void this.#rooms.push((await rooms.service.create(simPrincipal, { userId: snapshot.userId, snapshot: snapshot.id })).id));
   }
 
   #idle(): void {

@@ -76,6 +76,7 @@ class Trial {
     if (kind === 'provision') await this.ask(service.create(simPrincipal, { userId: 'ada' }), 1_000);
     if (kind === 'resume') void service.wake(simPrincipal, id).catch(() => undefined);
     if (kind === 'hibernate') void service.hibernate(simPrincipal, id).catch(() => undefined);
+    if (kind === 'copy') void service.fork(simPrincipal, id).catch(() => undefined);
     if (kind === 'destroy') void service.destroy(simPrincipal, id).catch(() => undefined);
     await this.run(180_000);
     return id === '' ? (this.world.store.all()[0]?.room.id ?? '') : id;
@@ -90,8 +91,12 @@ class Trial {
       expect(room?.state).toBe('destroyed');
       return;
     }
+    // Whatever was copied runs, or nothing is left of it.
+    for (const held of this.world.store.all()) if (held.room.id !== id) expect(['running', 'destroyed']).toContain(held.room.state);
     const woken = await this.ask(this.world.api.rooms.service.wake(simPrincipal, id), 60_000);
-    expect(woken).toMatchObject({ room: { state: 'running' }, ...(memoryKept && (kind === 'resume' || kind === 'hibernate') ? { resumedFrom: 'memory' } : {}) });
+    // What was to be copied, and was not put to sleep for it, still runs for the first time.
+    const kept: Partial<Record<SagaKind, RegExp>> = { resume: /^memory$/, hibernate: /^memory$/, copy: /^(memory|new)$/ };
+    expect(woken).toMatchObject({ room: { state: 'running' }, ...(memoryKept && kept[kind] ? { resumedFrom: expect.stringMatching(kept[kind]) as string } : {}) });
   }
 
   guard(check: () => void): void {
@@ -118,7 +123,8 @@ describe.each(kinds)('the saga %s', (kind) => {
     const trial = new Trial(() => everythingTwice);
     const id = await trial.begin(kind, await trial.roomFor(kind));
     const state = trial.world.store.all()[0]?.room.state;
-    expect(state).toBe({ provision: 'running', resume: 'running', hibernate: 'hibernated', destroy: 'destroyed' }[kind]);
+    expect(state).toBe({ provision: 'running', copy: 'running', resume: 'running', hibernate: 'hibernated', destroy: 'destroyed' }[kind]);
+    expect(trial.world.store.all().map((held) => held.room.state)).toEqual(kind === 'copy' ? ['running', 'running'] : [state]);
     await trial.check(kind, id, true);
   });
 });

@@ -171,9 +171,7 @@ export class SimHostClient extends HostClient {
 
   override ensureRunning: HostClient['ensureRunning'] = (host, room, order) => this.#call(host, room, (machine) => machine.rooms.runner(room.roomId).ensureRunning(room.incarnation, order));
   override ensureSealed: HostClient['ensureSealed'] = (host, room, order) => this.#call(host, room, (machine) => machine.rooms.runner(room.roomId).ensureSealed(room.incarnation, order));
-  override ensureCopied: HostClient['ensureCopied'] = async () => {
-    throw new Problem('unsupported');
-  };
+  override ensureCopied: HostClient['ensureCopied'] = (host, room, order) => this.#call(host, room, (machine) => machine.copy(room, order));
   override ensureGone: HostClient['ensureGone'] = (host, room, order) => this.#call(host, room, (machine) => machine.rooms.runner(room.roomId).ensureGone(room.incarnation, order));
   override state: HostClient['state'] = (host) => this.#call(host, null, (machine) => machine.state());
   override stream: HostClient['stream'] = async () => {

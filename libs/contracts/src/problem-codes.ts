@@ -27,6 +27,7 @@ export const problemCodes = {
   'room.failed': { status: 503, title: 'This room could not be started', retryAfterMs: 2000, publicDetail: true },
   'room.wake_timeout': { status: 503, title: 'This room did not wake in time', retryAfterMs: 2000, publicDetail: true },
   'room.frozen': { status: 409, title: 'This is a snapshot: it is copied, never woken' },
+  'room.not_copied': { status: 409, title: 'This room could not be copied' },
   'room.not_running': { status: 409, title: 'This room is not running', retryAfterMs: 500 },
   'template.not_found': { status: 404, title: 'No such template' },
   'template.on_fork': { status: 502, title: "The template's command for copies failed", publicDetail: true },

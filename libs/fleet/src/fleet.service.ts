@@ -89,9 +89,10 @@ export class FleetService {
     return host;
   }
 
-  /** A host that is up and sees the store: any will do. Throws `host.unavailable`. */
-  async anyOf(storeGroup: string): Promise<HostRecord> {
-    const host = (await this.#hosts()).hosts.find((one) => !one.lost && storeGroupOf(one) === storeGroup);
+  /** A host that is up and sees the store: any will do, but one that has the template is better. Throws `host.unavailable`. */
+  async anyOf(storeGroup: string, templateId?: string): Promise<HostRecord> {
+    const able = (await this.#hosts()).hosts.filter((one) => !one.lost && storeGroupOf(one) === storeGroup);
+    const host = able.find(({ description }) => description.templates.some(({ id }) => id === templateId)) ?? able[0];
     if (!host) throw new Problem('host.unavailable', { detail: "no host that sees this room's disk is up" });
     return host;
   }
@@ -106,6 +107,11 @@ export class FleetService {
   /** True when the row says so now, not some time ago: what is decided by it cannot be taken back. */
   async isLost(hostId: string): Promise<boolean> {
     return (await this.#store.find(hostId))?.lost ?? true;
+  }
+
+  /** True when some host that is known has this template and says that copies of what runs from it do no harm. */
+  async isCloneSafe(templateId: string): Promise<boolean> {
+    return (await this.#hosts()).hosts.some(({ description }) => description.templates.some(({ id, cloneSafe }) => id === templateId && cloneSafe));
   }
 
   /** The newest template of this name. Throws `template.not_found`. */

@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from '@alcove/base';
-import { type ListUsers, Problem, type User, type UserPage } from '@alcove/contracts';
+import { type ListUsers, Problem, Tenant as TenantSchema, type Tenant, type User, type UserPage } from '@alcove/contracts';
 import type { Db, SqlTx, Tx } from '@alcove/db';
 import { decodeCursor, encodeCursor } from './cursor';
 
@@ -28,14 +28,20 @@ export class Users {
    * Makes the user when it is new, and locks its row until the transaction ends, so that what the caller counts of its rooms stays true, and tells how many
    * the tenant allows. Problem `user.gone` when it is being destroyed or was.
    */
-  async ensureUser(tx: SqlTx, tenantId: string, userId: string): Promise<{ created: boolean; roomsPerUser: number }> {
+  async ensureUser(tx: SqlTx, tenantId: string, userId: string): Promise<{ created: boolean; roomsPerUser: number; sandboxesPerUser: number }> {
     const now = new Date(this.#clock.now());
     const made = await tx.$executeRaw`
       insert into app_user (tenant_id, id, state, created_at, state_since) values (${tenantId}::uuid, ${userId}, 'active', ${now}::timestamptz, ${now}::timestamptz)
       on conflict do nothing`;
     const locked = await this.#lock(tx, tenantId, userId);
     if (locked?.state !== 'active') throw new Problem('user.gone');
-    return { created: made === 1, roomsPerUser: locked.roomsPerUser };
+    return { created: made === 1, roomsPerUser: locked.roomsPerUser, sandboxesPerUser: locked.sandboxesPerUser };
+  }
+
+  /** What the tenant's rooms get where their maker says nothing. */
+  async lifecycles(tx: SqlTx, tenantId: string): Promise<Tenant['lifecycles']> {
+    const [row] = await tx.$queryRaw<{ lifecycles: unknown }[]>`select lifecycles from tenant where id = ${tenantId}::uuid`;
+    return TenantSchema.shape.lifecycles.parse(row?.lifecycles ?? {});
   }
 
   /** Problem `user.not_found`. */
@@ -88,9 +94,9 @@ export class Users {
     return rows.map((row) => ({ tenantId: row.tenantId, userId: row.id }));
   }
 
-  async #lock(tx: SqlTx, tenantId: string, userId: string): Promise<{ state: UserState; roomsPerUser: number } | null> {
-    const rows = await tx.$queryRaw<{ state: UserState; roomsPerUser: number }[]>`
-      select u.state, t.rooms_per_user as "roomsPerUser" from app_user u join tenant t on t.id = u.tenant_id
+  async #lock(tx: SqlTx, tenantId: string, userId: string): Promise<{ state: UserState; roomsPerUser: number; sandboxesPerUser: number } | null> {
+    const rows = await tx.$queryRaw<{ state: UserState; roomsPerUser: number; sandboxesPerUser: number }[]>`
+      select u.state, t.rooms_per_user as "roomsPerUser", t.sandboxes_per_user as "sandboxesPerUser" from app_user u join tenant t on t.id = u.tenant_id
       where u.tenant_id = ${tenantId}::uuid and u.id = ${userId} for update of u`;
     return rows[0] ?? null;
   }

@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, createHmac, randomBytes } from 'node:crypto';
 import { type Clock, Secret, systemClock } from '@alcove/base';
 import { EnvVars, Problem, type RoomKeys } from '@alcove/contracts';
 import type { Audit } from '@alcove/audit';
@@ -13,6 +13,12 @@ export interface KeysOptions {
   clock?: Clock;
   /** Most unwrapped keys that are kept in memory. Default 500. */
   cacheSize?: number;
+}
+
+/** What opens a room at the edge: its surface, and its other ports where they are not public. */
+export interface RoomTokens {
+  readonly surface: string;
+  readonly traffic: string;
 }
 
 /** Whose key. */
@@ -48,6 +54,14 @@ export class KeysService {
    */
   async roomKeys(tenantId: string, userId: string, roomId: string, tx?: SqlTx): Promise<RoomKeys> {
     return this.#withUserKey({ tenantId, userId }, tx, (key) => ({ image: subkeyText(key, roomId, 'image'), disk: subkeyText(key, roomId, 'disk') }));
+  }
+
+  /**
+   * What must be shown at the edge to come into a room: HMAC-SHA256 under a subkey of the user's key that is for this room and for nothing else. The same room
+   * always gets the same tokens, nothing is stored, and they die with the key. Problems as roomKeys.
+   */
+  async roomTokens(tenantId: string, userId: string, roomId: string, tx?: SqlTx): Promise<RoomTokens> {
+    return this.#withUserKey({ tenantId, userId }, tx, (key) => withSubkey(key, roomId, 'token', (subkey) => ({ surface: tokenOf(subkey, 'surface'), traffic: tokenOf(subkey, 'traffic') })));
   }
 
   /** Seals a room's environment variables. Problems as roomKeys. */
@@ -188,4 +202,8 @@ function withSubkey<T>(key: Secret<Buffer>, roomId: string, purpose: string, use
 
 function subkeyText(key: Secret<Buffer>, roomId: string, purpose: string): string {
   return withSubkey(key, roomId, purpose, (subkey) => subkey.expose().toString('base64'));
+}
+
+function tokenOf(subkey: Secret<Buffer>, purpose: 'surface' | 'traffic'): string {
+  return createHmac('sha256', subkey.expose()).update(purpose).digest('hex');
 }

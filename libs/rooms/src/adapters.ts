@@ -1,8 +1,8 @@
 import { limits } from '@alcove/base';
-import type { RoomKeys, User } from '@alcove/contracts';
+import type { RoomKeys, RoomKind, RoomLifecycle, User } from '@alcove/contracts';
 import type { Db, SqlTx } from '@alcove/db';
 import type { CountRooms, Users } from '@alcove/identity';
-import type { KeysService } from '@alcove/keys';
+import type { KeysService, RoomTokens } from '@alcove/keys';
 import type { RoomOwners, RoomSecrets } from './ports';
 import type { RoomLimit } from './rooms.store';
 
@@ -12,6 +12,10 @@ export class KeysSecrets implements RoomSecrets {
 
   roomKeys(tenantId: string, userId: string, roomId: string): Promise<RoomKeys> {
     return this.keys.roomKeys(tenantId, userId, roomId);
+  }
+
+  roomTokens(tenantId: string, userId: string, roomId: string): Promise<RoomTokens> {
+    return this.keys.roomTokens(tenantId, userId, roomId);
   }
 
   async sealEnv(tenantId: string, userId: string, roomId: string, vars: Readonly<Record<string, string>>): Promise<string> {
@@ -32,8 +36,12 @@ export class IdentityOwners implements RoomOwners<SqlTx> {
   ) {}
 
   async admit(tx: SqlTx, tenantId: string, userId: string): Promise<RoomLimit> {
-    const { roomsPerUser } = await this.users.ensureUser(tx, tenantId, userId);
-    return { roomsPerUser };
+    const { roomsPerUser, sandboxesPerUser } = await this.users.ensureUser(tx, tenantId, userId);
+    return { roomsPerUser, sandboxesPerUser };
+  }
+
+  defaults(tenantId: string, kind: RoomKind): Promise<Partial<RoomLifecycle>> {
+    return this.db.withTenantSql(tenantId, async (tx) => (await this.users.lifecycles(tx, tenantId))[kind] ?? {});
   }
 
   user(tx: SqlTx, tenantId: string, userId: string): Promise<User> {
@@ -63,6 +71,6 @@ export class IdentityOwners implements RoomOwners<SqlTx> {
 export const countRooms: CountRooms = async (tx, tenantId, userIds) => {
   const rows = await tx.$queryRaw<{ userId: string; rooms: number }[]>`
     select user_id as "userId", count(*)::int as rooms from room
-    where tenant_id = ${tenantId}::uuid and user_id = any(${[...userIds]}::text[]) and state <> 'destroyed' group by user_id`;
+    where tenant_id = ${tenantId}::uuid and user_id = any(${[...userIds]}::text[]) and kind <> 'snapshot' and state <> 'destroyed' group by user_id`;
   return new Map(rows.map(({ userId, rooms }) => [userId, rooms]));
 };

@@ -48,11 +48,11 @@ export function assembleRooms<Scope = SqlTx>(ports: RoomsPorts<Scope>): Assemble
   const secrets = new KeysAhead(ports.secrets, () => clock.sleep(keysAheadMs));
   const watchers = new RoomWatchers();
   const mover = new RoomMover<Scope>({ store, runner, outbox, audit, fleet, watchers, clock, log });
-  mover.learn(roomSagas({ mover, store, fleet, hosts, secrets }));
+  const waiter = new RoomWaiter<Scope>({ store, watchers, clock });
+  mover.learn(roomSagas({ mover, store, fleet, hosts, secrets, waiter }));
   const ledger = new RoomsLedger<Scope>({ store, mover, clock, log });
   fleet.follow(ledger);
   const users = new RoomUsers<Scope>({ store, mover, owners, outbox, audit, inTransaction, log });
-  const waiter = new RoomWaiter<Scope>({ store, watchers, clock });
   const service = new RoomsService<Scope>({ store, mover, fleet, hosts, secrets, owners, users, waiter, watchers, clock, defaultTemplate, ...(random && { random }) });
   const reconcilers = roomReconcilers<Scope>({ store, mover, fleet, hosts, ledger, users, clock, log });
   return { service, mover, users, watchers, reconcilers };

@@ -1,4 +1,5 @@
 import type { RoomKeys } from '@alcove/contracts';
+import type { RoomTokens } from '@alcove/keys';
 import type { RoomSecrets } from './ports';
 
 interface Fetched {
@@ -35,6 +36,10 @@ export class KeysAhead implements RoomSecrets {
     const fetched = this.#ahead.get(name);
     this.#ahead.delete(name);
     return fetched?.keys ?? this.secrets.roomKeys(tenantId, userId, roomId);
+  }
+
+  roomTokens(tenantId: string, userId: string, roomId: string): Promise<RoomTokens> {
+    return this.secrets.roomTokens(tenantId, userId, roomId);
   }
 
   sealEnv(tenantId: string, userId: string, roomId: string, vars: Readonly<Record<string, string>>): Promise<string> {

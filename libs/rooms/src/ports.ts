@@ -1,5 +1,6 @@
-import type { RoomKeys, User } from '@alcove/contracts';
+import type { RoomKeys, RoomKind, RoomLifecycle, User } from '@alcove/contracts';
 import type { Json, SqlTx } from '@alcove/db';
+import type { RoomTokens } from '@alcove/keys';
 import type { RoomLimit } from './rooms.store';
 
 /** What rooms need of other libs, as narrow as that: each has an adapter (`adapters.ts`) and a memory version in the simulator. */
@@ -8,6 +9,8 @@ import type { RoomLimit } from './rooms.store';
 export interface RoomSecrets {
   /** Throws `vault.key_unavailable`, or `user.gone` when the user's key was destroyed. */
   roomKeys(tenantId: string, userId: string, roomId: string): Promise<RoomKeys>;
+  /** What is shown at the edge. Throws as roomKeys. */
+  roomTokens(tenantId: string, userId: string, roomId: string): Promise<RoomTokens>;
   sealEnv(tenantId: string, userId: string, roomId: string, vars: Readonly<Record<string, string>>): Promise<string>;
   openEnv(tenantId: string, userId: string, roomId: string, sealed: string): Promise<Record<string, string>>;
 }
@@ -29,6 +32,8 @@ export interface RoomAudit<Scope = SqlTx> {
 export interface RoomOwners<Scope = SqlTx> {
   /** Makes the user if it is new and keeps others from counting its rooms until the transaction ends. Throws `user.gone`. */
   admit(scope: Scope, tenantId: string, userId: string): Promise<RoomLimit>;
+  /** What the tenant wants of its rooms of this kind where their maker says nothing. */
+  defaults(tenantId: string, kind: RoomKind): Promise<Partial<RoomLifecycle>>;
   /** Throws `user.not_found`. */
   user(scope: Scope, tenantId: string, userId: string): Promise<User>;
   /** From now on the user gets no room. False when it was so already. Throws `user.not_found`. */

@@ -38,6 +38,9 @@ export interface Applied {
   readonly verdict: Verdict;
 }
 
+/** What `edit` may change. */
+export type RoomEdit = Partial<Pick<RoomRecord, 'envNames' | 'envSealed' | 'metadata' | 'lifecycle' | 'endsAt' | 'network' | 'holders'>>;
+
 type RoomSagas = Readonly<Record<SagaKind, Saga<MoveParams>>>;
 
 /** How often an event is decided anew because another save came first. */
@@ -66,10 +69,10 @@ export class RoomMover<Scope = SqlTx> {
     for (const saga of Object.values(sagas)) this.#parts.runner.register(saga);
   }
 
-  /** Makes a room and starts it. Throws `room.limit`, `user.gone`, `host.capacity`, `host.unavailable`. */
+  /** Makes a room and starts it, or begins to copy it from its origin, for which any host does that sees both. Throws `room.limit`, `user.gone`, `host.capacity`, `host.unavailable`. */
   async create(absent: RoomRecord, actor: string, admit: (scope: Scope) => Promise<RoomLimit>): Promise<RoomRecord> {
-    const event: LifecycleEvent = { kind: 'wake', reason: 'created' };
-    const host = await this.#place(absent);
+    const event: LifecycleEvent = { kind: absent.origin ? 'copy' : 'wake', reason: 'created' };
+    const host = absent.origin && absent.storeGroup !== null ? await this.#parts.fleet.anyOf(absent.storeGroup, absent.templateId) : await this.#place(absent);
     const made = change(absent, event, { now: this.#parts.clock.now(), host: placeOf(host) });
     assert(made.next, 'a new room starts');
     const also = this.#also({ room: absent, open: [] }, made, event, { actor });
@@ -94,14 +97,18 @@ export class RoomMover<Scope = SqlTx> {
     throw new Problem('room.busy');
   }
 
-  /** Changes what is not the lifecycle's: metadata and environment. Null when there is no such room. */
-  async edit(key: RoomKey, actor: string, action: string, edit: (room: RoomRecord) => Promise<Partial<Pick<RoomRecord, 'envNames' | 'envSealed' | 'metadata'>>>): Promise<RoomRecord | null> {
+  /** Changes what no event does: what a room is to have, and who holds it. A wish that this brings up is acted on. Null when there is no such room. */
+  async edit(key: RoomKey, actor: string, action: string, edit: (room: RoomRecord) => Promise<RoomEdit>): Promise<RoomRecord | null> {
     for (let attempt = 0; attempt < casAttempts; attempt++) {
       const found = await this.#parts.store.find(key.tenantId, key.roomId);
       if (!found) return null;
-      const next: RoomRecord = { ...found.room, ...(await edit(found.room)), generation: found.room.generation + 1 };
-      const record = { tenantId: key.tenantId, actor, action, resource: `room:${key.roomId}`, facts: { envNames: [...next.envNames] } };
-      const saved = await this.#parts.store.save({ next, news: [], opens: null, reports: [] }, (scope) => this.#parts.audit.append(scope, record));
+      const edited = await edit(found.room);
+      const next: RoomRecord = { ...found.room, ...edited, generation: found.room.generation + 1 };
+      const record = { tenantId: key.tenantId, actor, action, resource: `room:${key.roomId}`, facts: editFacts(edited) };
+      const saved = await this.#parts.store.save({ next, news: [], opens: null, reports: [] }, async (scope) => {
+        await this.#remind(scope, next);
+        await this.#parts.audit.append(scope, record);
+      });
       if (!saved) continue;
       this.#saved(next, found.open, null);
       return next;
@@ -145,7 +152,7 @@ export class RoomMover<Scope = SqlTx> {
 
   /** What is written in the transaction of a save. It may run more than once; the last run counts. */
   #also(found: RoomWithIncarnations, made: Change, event: LifecycleEvent, options: ApplyOptions): { write: (scope: Scope) => Promise<void>; started: () => StartedSaga | null } {
-    const { runner, outbox, audit, clock } = this.#parts;
+    const { runner, audit } = this.#parts;
     const next = made.next;
     assert(next, 'nothing to save');
     let started: StartedSaga | null = null;
@@ -155,13 +162,18 @@ export class RoomMover<Scope = SqlTx> {
         assert(this.#sagas, 'the sagas are not known yet');
         const params = moveParams(next, effect.incarnation, found.open);
         started = await runner.start(scope, this.#sagas[effect.saga], { tenantId: next.tenantId, params });
-      } else if (reconcile(next, clock.now(), { hostLost: false })) {
-        await outbox.enqueue(scope, 'room.reconcile', { roomId: next.id, tenantId: next.tenantId });
+      } else {
+        await this.#remind(scope, next);
       }
       // Last: it holds the tenant's chain until the transaction ends.
       await audit.append(scope, { tenantId: next.tenantId, actor: options.actor, action: `room.${event.kind}`, resource: `room:${next.id}`, facts: auditFacts(found.room, next, event) });
     };
     return { write, started: () => started };
+  }
+
+  /** A wish that the row brings up is not forgotten when this process dies. */
+  async #remind(scope: Scope, room: RoomRecord): Promise<void> {
+    if (reconcile(room, this.#parts.clock.now(), { hostLost: false })) await this.#parts.outbox.enqueue(scope, 'room.reconcile', { roomId: room.id, tenantId: room.tenantId });
   }
 
   #saved(room: RoomRecord, open: RoomWithIncarnations['open'], started: StartedSaga | null): void {
@@ -202,6 +214,12 @@ function reportsOf(event: LifecycleEvent, sequence: number | null): IncarnationR
     default:
       return [];
   }
+}
+
+/** Names of what was changed; values are the tenant's own business. */
+function editFacts(edited: RoomEdit): { [name: string]: Json } {
+  const { envNames, holders, lifecycle } = edited;
+  return { changed: Object.keys(edited), ...(envNames && { envNames: [...envNames] }), ...(holders && { holders: [...holders] }), ...(lifecycle && { lifecycle: { ...lifecycle } }) };
 }
 
 function auditFacts(before: RoomRecord, after: RoomRecord, event: LifecycleEvent): { [name: string]: Json } {

@@ -41,7 +41,7 @@ export class RoomUsers<Scope = SqlTx> {
    */
   async finish(tenantId: string, userId: string): Promise<boolean> {
     const { store, owners, inTransaction } = this.parts;
-    const rooms = await store.list(tenantId, { userId, limit: limits.page.max });
+    const rooms = await store.list(tenantId, { userId, kinds: ['room', 'sandbox', 'snapshot'], limit: limits.page.max });
     let over = rooms.length < limits.page.max;
     for (const room of rooms) over = (await this.#end({ tenantId, roomId: room.id })) && over;
     if (rooms.length > 0) {

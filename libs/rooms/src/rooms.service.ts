@@ -1,44 +1,28 @@
-import { createHash } from 'node:crypto';
-import { isDeepStrictEqual } from 'node:util';
-import { assert, type Clock, limits, newId, type Random, systemRandom } from '@alcove/base';
+import { type Clock, limits, type Random } from '@alcove/base';
 import {
-  CreateRoom, isProblem, ListRooms, Problem, type CreateSnapshot, type EdgeRoute, type EnvVars, type ForkRoom, type ListSnapshots, type Principal, type ProblemCode, type ResumedFrom, type Room,
-  type RoomAccess, type RoomEnding, type RoomEvent, type RoomLifecycle, type RoomNetwork, type RoomPage, type Snapshot, type SnapshotPage, type User, type WakeAnswer,
+  type CreateRoom, isProblem, ListRooms, Problem, type CreateSnapshot, type EdgeRoute, type ForkRoom, type ListSnapshots, type Principal, type ProblemCode, type Room, type RoomAccess,
+  type RoomEnding, type RoomEvent, type RoomLifecycle, type RoomNetwork, type RoomPage, type Snapshot, type SnapshotPage, type User, type WakeAnswer,
 } from '@alcove/contracts';
 import type { SqlTx } from '@alcove/db';
-import { type FleetService, type HostAddress, type HostClient } from '@alcove/fleet';
+import type { FleetService, HostClient } from '@alcove/fleet';
 import { actorOf, requireScope, tenantOf } from '@alcove/identity';
 import type { z } from 'zod';
+import { EdgeRoutes } from './edge-routes';
+import type { KeysAhead } from './keys-ahead';
 import { askedReason, freshImageOf } from './lifecycle/change';
 import type { LifecycleEvent } from './lifecycle/lifecycle';
-import type { KeysAhead } from './keys-ahead';
 import type { RoomOwners } from './ports';
-import { absentRoom, toRoom, type RoomRecord } from './room';
+import { toRoom, type RoomRecord } from './room';
+import { requireThere, RoomActs, type RoomRoute, type WakeHow } from './room-acts';
+import { checkEnv, type Env, RoomBirths } from './room-births';
+import { RoomCopies } from './room-copies';
 import { decodeRoomCursor, encodeRoomCursor } from './room-cursor';
-import type { Applied, ApplyOptions, RoomMover } from './room-mover';
+import type { RoomMover } from './room-mover';
+import { RoomPolicies } from './room-policies';
 import type { RoomUsers } from './room-users';
 import { judgeAsleep, judgeAwake, type RoomWaiter } from './room-waiter';
 import type { RoomWatchers } from './room-watchers';
-import type { RoomKey, RoomsStore, RoomWithIncarnations } from './rooms.store';
-
-type Env = z.infer<typeof EnvVars>;
-
-/** `memory: false`: from the disk, as after a power cut. `timeoutMs`: it lives at least this long from now on; also for a room that runs. */
-export interface WakeHow {
-  readonly memory?: boolean;
-  readonly timeoutMs?: number;
-}
-
-/** Where a running room is: what a call into it needs. */
-export interface RoomRoute {
-  readonly host: HostAddress;
-  readonly roomId: string;
-  readonly tenantId: string;
-  readonly incarnation: number;
-  readonly resumedFrom: ResumedFrom | null;
-  /** How long the caller waited for the room to wake, milliseconds; 0 when it ran. */
-  readonly wokenMs: number;
-}
+import type { RoomQuery, RoomsStore } from './rooms.store';
 
 export interface RoomsServiceParts<Scope = SqlTx> {
   readonly store: RoomsStore<Scope>;
@@ -65,53 +49,45 @@ const askAgainMs = [0, 150, 500];
  */
 export class RoomsService<Scope = SqlTx> {
   readonly #parts: RoomsServiceParts<Scope>;
+  readonly #acts: RoomActs<Scope>;
+  readonly #births: RoomBirths<Scope>;
+  readonly #policies: RoomPolicies<Scope>;
+  readonly #copies: RoomCopies<Scope>;
+  readonly #edges: EdgeRoutes<Scope>;
 
   constructor(parts: RoomsServiceParts<Scope>) {
     this.#parts = parts;
+    this.#acts = new RoomActs(parts);
+    this.#births = new RoomBirths(parts);
+    this.#policies = new RoomPolicies(parts);
+    this.#copies = new RoomCopies({ ...parts, acts: this.#acts, births: this.#births });
+    this.#edges = new EdgeRoutes({ ...parts, acts: this.#acts });
   }
 
   /**
-   * Makes a room and starts it; resolves at once, in state `provisioning`, or with `wait` when it runs. Problems: `template.not_found`, `room.limit`,
-   * `user.gone`, `request.invalid` (a size that the template has not), `host.capacity`, `host.unavailable`; `vault.key_unavailable`,
+   * Makes a room and starts it; resolves at once, in state `provisioning`, or with `wait` when it runs. Problems: `template.not_found`, `snapshot.not_found`,
+   * `auth.scope` (the snapshot is of another user), `room.limit`, `user.gone`, `request.invalid` (a size that the template has not), `host.capacity`, `host.unavailable`; `vault.key_unavailable`,
    * `request.idempotency_reused`; with `wait` those of wake. The room of an
    * `idempotencyKey` is named by it for a day: a repeat finds the room also when the process died before it could keep its answer.
    */
   async create(principal: Principal, input: z.input<typeof CreateRoom>, options: { wait?: boolean; signal?: AbortSignal; idempotencyKey?: string } = {}): Promise<Room> {
     requireScope(principal, 'rooms:write');
-    if (input.snapshot !== undefined || input.lifecycle || input.network || input.kind) throw new Problem('unsupported');
-    const tenantId = tenantOf(principal);
-    const { fleet, secrets, owners, mover, clock, waiter, store } = this.#parts;
-    const named = options.idempotencyKey === undefined ? null : idOfRepeats(principal, options.idempotencyKey);
-    const before = named && (await store.find(tenantId, named));
-    const { userId, template: name = this.#parts.defaultTemplate, size: asked = {}, metadata = {}, env = {} } = input;
-    if (before && before.room.createdAt > clock.now() - limits.http.idempotencyTtlMs) {
-      // The answer to the first request, and with it what was asked for, was lost: the room tells.
-      if (!isSameRequest(before.room, { userId, template: name, metadata })) throw new Problem('request.idempotency_reused');
-      return toRoom(before.room);
-    }
-    const template = await fleet.template(name);
-    checkSize(asked, template.size);
-    checkEnv(env);
-    const id = before || !named ? newId('room', this.#parts.random ?? systemRandom) : named;
-    const envNames = Object.keys(env).sort();
-    const envSealed = envNames.length === 0 ? null : await secrets.sealEnv(tenantId, userId, id, env);
-    const absent = absentRoom({ id, tenantId, userId, template: name, templateId: template.id, size: template.size, metadata, envNames, envSealed }, clock.now());
-    const room = await mover.create(absent, actorOf(principal), (scope) => owners.admit(scope, tenantId, userId));
+    const room = await this.#births.create(principal, input, options.idempotencyKey);
     if (!options.wait) return toRoom(room);
-    return toRoom(await waiter.until({ tenantId, roomId: id }, room, { judge: judgeAwake, joins: false, onTimeout: 'room.wake_timeout', signal: options.signal }));
+    const key = { tenantId: room.tenantId, roomId: room.id };
+    return toRoom(await this.#parts.waiter.until(key, room, { judge: judgeAwake, joins: false, onTimeout: 'room.wake_timeout', signal: options.signal }));
   }
 
   async get(principal: Principal, roomId: string): Promise<Room> {
     requireScope(principal, 'rooms:read');
-    return toRoom((await this.#find(principal, roomId)).room);
+    return toRoom((await this.#acts.find(principal, roomId)).room);
   }
 
-  /** Oldest first. Problem `request.invalid` for a cursor that is not ours. */
+  /** Oldest first, unless asked for the newest; snapshots are not among them. Problem `request.invalid` for a cursor that is not ours. */
   async list(principal: Principal, input: z.input<typeof ListRooms>): Promise<RoomPage> {
     requireScope(principal, 'rooms:read');
-    const { cursor, limit, userId, state, metadata } = ListRooms.parse(input);
-    const query = { ...(userId !== undefined && { userId }), ...(state && { state }), ...(metadata && { metadata }), ...(cursor !== undefined && { after: decodeRoomCursor(cursor) }) };
-    const rows = await this.#parts.store.list(tenantOf(principal), { ...query, limit: limit + 1 });
+    const { limit, ...asked } = ListRooms.parse(input);
+    const rows = await this.#parts.store.list(tenantOf(principal), { ...queryOf(asked), limit: limit + 1 });
     const shown = rows.slice(0, limit);
     const last = shown.at(-1);
     return { rooms: shown.map(toRoom), nextCursor: rows.length > limit && last ? encodeRoomCursor(last) : null };
@@ -120,11 +96,10 @@ export class RoomsService<Scope = SqlTx> {
   /** Resolves when the room runs; joins a wake that is under way. Problems: `room.gone`, `room.failed`, `room.wake_timeout`, `room.busy`, `host.*`, `engine.*`, `vault.key_unavailable`. */
   async wake(principal: Principal, roomId: string, signal?: AbortSignal, how: WakeHow = {}): Promise<WakeAnswer> {
     requireScope(principal, 'rooms:write');
-    if (how.memory === false || how.timeoutMs !== undefined) throw new Problem('unsupported');
     const { clock } = this.#parts;
     const startedAt = clock.monotonic();
-    const known = await this.#find(principal, roomId);
-    const room = await this.#awake({ tenantId: tenantOf(principal), roomId }, { actor: actorOf(principal), known }, 'asked', signal);
+    const known = await this.#acts.find(principal, roomId);
+    const room = await this.#acts.awake({ tenantId: tenantOf(principal), roomId }, { actor: actorOf(principal), known }, 'asked', signal, how);
     return { room: toRoom(room), resumedFrom: room.resumedFrom ?? 'new', durationMs: clock.monotonic() - startedAt };
   }
 
@@ -134,9 +109,10 @@ export class RoomsService<Scope = SqlTx> {
    */
   async hibernate(principal: Principal, roomId: string, signal?: AbortSignal, how: { keepMemory?: boolean } = {}): Promise<Room> {
     requireScope(principal, 'rooms:write');
-    if (how.keepMemory === false) throw new Problem('unsupported');
     const key = { tenantId: tenantOf(principal), roomId };
-    const { room, verdict } = await this.#apply(key, { kind: 'sleep', reason: askedReason }, { actor: actorOf(principal) });
+    const known = await this.#acts.find(principal, roomId);
+    const event: LifecycleEvent = { kind: 'sleep', reason: askedReason, ...(how.keepMemory === false && { keepMemory: false }) };
+    const { room, verdict } = await this.#acts.apply(key, event, { actor: actorOf(principal), known });
     const before = room.state === 'hibernating' || room.state === 'running' ? { ...room, move: room.move - 1 } : room;
     return toRoom(await this.#parts.waiter.until(key, room, { judge: judgeAsleep(before), joins: verdict.kind !== 'move', onTimeout: 'room.busy', signal }));
   }
@@ -144,76 +120,80 @@ export class RoomsService<Scope = SqlTx> {
   /** Resolves at once; the room is removed as soon as the move it is in has ended. */
   async destroy(principal: Principal, roomId: string, reason: string = askedReason): Promise<Room> {
     requireScope(principal, 'rooms:write');
-    const { room } = await this.#apply({ tenantId: tenantOf(principal), roomId }, { kind: 'destroy', reason }, { actor: actorOf(principal) });
+    const known = await this.#acts.find(principal, roomId);
+    const { room } = await this.#acts.apply({ tenantId: tenantOf(principal), roomId }, { kind: 'destroy', reason }, { actor: actorOf(principal), known });
     return toRoom(room);
   }
 
   /** From now on it lives this long, then it ends as its lifecycle says. May shorten. Problem `room.not_running` while it sleeps. Milliseconds. */
-  async setTimeout(_principal: Principal, _roomId: string, _timeoutMs: number): Promise<Room> {
-    throw new Problem('unsupported');
+  async setTimeout(principal: Principal, roomId: string, timeoutMs: number): Promise<Room> {
+    return this.#policies.setTimeout(principal, roomId, timeoutMs);
   }
 
   /** What is left out stays as it is. Problem `request.invalid` for `autoResume` without `keepMemory`. */
-  async setLifecycle(_principal: Principal, _roomId: string, _lifecycle: Partial<RoomLifecycle>): Promise<Room> {
-    throw new Problem('unsupported');
+  async setLifecycle(principal: Principal, roomId: string, lifecycle: Partial<RoomLifecycle>): Promise<Room> {
+    return this.#policies.setLifecycle(principal, roomId, lifecycle);
   }
 
   /** Replaces all of it: what is left out is as in a new room. */
-  async setNetwork(_principal: Principal, _roomId: string, _network: Partial<RoomNetwork>): Promise<Room> {
-    throw new Problem('unsupported');
+  async setNetwork(principal: Principal, roomId: string, network: Partial<RoomNetwork>): Promise<Room> {
+    return this.#policies.setNetwork(principal, roomId, network);
   }
 
   /** Replaces all of it. */
-  async setMetadata(_principal: Principal, _roomId: string, _metadata: Readonly<Record<string, string>>): Promise<Room> {
-    throw new Problem('unsupported');
+  async setMetadata(principal: Principal, roomId: string, metadata: Readonly<Record<string, string>>): Promise<Room> {
+    return this.#policies.setMetadata(principal, roomId, metadata);
   }
 
   /** Why the room is gone or going, also long after; null while it is not. Problem `room.not_found`. */
-  async ending(_principal: Principal, _roomId: string): Promise<RoomEnding | null> {
-    throw new Problem('unsupported');
+  async ending(principal: Principal, roomId: string): Promise<RoomEnding | null> {
+    requireScope(principal, 'rooms:read');
+    const room = (await this.#parts.store.find(tenantOf(principal), roomId))?.room;
+    if (!room || room.kind === 'snapshot') throw new Problem('room.not_found');
+    return room.ending && { reason: room.ending.reason, at: new Date(room.ending.at).toISOString() };
   }
 
   /**
    * Copies the room as it is now; resolves when the copy is durable. A room that runs sleeps for it and wakes again by itself. Problems: `room.limit` (of
    * snapshots), `room.busy`, `room.failed` (it has no memory that could be copied), `room.gone`, those of a start.
    */
-  async snapshot(_principal: Principal, _roomId: string, _asked: CreateSnapshot = {}, _signal?: AbortSignal): Promise<Snapshot> {
-    throw new Problem('unsupported');
+  async snapshot(principal: Principal, roomId: string, asked: CreateSnapshot = {}, signal?: AbortSignal): Promise<Snapshot> {
+    return this.#copies.snapshot(principal, roomId, asked, signal);
   }
 
   /** Newest first. Problem `request.invalid` for a cursor that is not ours. */
-  async snapshots(_principal: Principal, _query: z.input<typeof ListSnapshots> = {}): Promise<SnapshotPage> {
-    throw new Problem('unsupported');
+  async snapshots(principal: Principal, query: z.input<typeof ListSnapshots> = {}): Promise<SnapshotPage> {
+    return this.#copies.snapshots(principal, query);
   }
 
   /** Problem `snapshot.not_found`. */
-  async getSnapshot(_principal: Principal, _snapshotId: string): Promise<Snapshot> {
-    throw new Problem('unsupported');
+  async getSnapshot(principal: Principal, snapshotId: string): Promise<Snapshot> {
+    return this.#copies.get(principal, snapshotId);
   }
 
   /** Resolves at once. Rooms made from it stay. Problem `snapshot.not_found`. */
-  async removeSnapshot(_principal: Principal, _snapshotId: string): Promise<void> {
-    throw new Problem('unsupported');
+  async removeSnapshot(principal: Principal, snapshotId: string): Promise<void> {
+    return this.#copies.remove(principal, snapshotId);
   }
 
   /** Makes rooms of the same user that go on from where this one is; resolves when each runs or has failed. Problems of the whole: as snapshot; of one fork: in its place. */
-  async fork(_principal: Principal, _roomId: string, _asked: ForkRoom = {}, _signal?: AbortSignal): Promise<({ room: Room } | { problem: Problem })[]> {
-    throw new Problem('unsupported');
+  async fork(principal: Principal, roomId: string, asked: ForkRoom = {}, signal?: AbortSignal): Promise<({ room: Room } | { problem: Problem })[]> {
+    return this.#copies.fork(principal, roomId, asked, signal);
   }
 
   /** What must be shown at the edge to come into the room. The same for as long as the room lives. Problem `vault.key_unavailable`. */
-  async accessTokens(_principal: Principal, _roomId: string): Promise<RoomAccess> {
-    throw new Problem('unsupported');
+  async accessTokens(principal: Principal, roomId: string): Promise<RoomAccess> {
+    return this.#edges.access(principal, roomId);
   }
 
   /** For the edge, whoever's the room is: where it is and what opens it. Never wakes anything. */
-  async edgeRoute(_roomId: string): Promise<EdgeRoute> {
-    throw new Problem('unsupported');
+  async edgeRoute(roomId: string): Promise<EdgeRoute> {
+    return this.#edges.route(roomId);
   }
 
   /** For the edge: as edgeRoute, once the room runs. Problems: `room.not_running` when the room does not wake by itself, those of wake. */
-  async edgeWake(_roomId: string, _signal?: AbortSignal): Promise<EdgeRoute> {
-    throw new Problem('unsupported');
+  async edgeWake(roomId: string, signal?: AbortSignal): Promise<EdgeRoute> {
+    return this.#edges.wake(roomId, signal);
   }
 
   /** Adds or replaces variables; they count from the next start of the agent. Problem `request.invalid` beyond `limits.room.envVars` or `envBytes`. */
@@ -232,11 +212,11 @@ export class RoomsService<Scope = SqlTx> {
     const { clock } = this.#parts;
     const startedAt = clock.monotonic();
     const tenantId = tenantOf(principal);
-    const found = await this.#find(principal, roomId);
-    if (found.room.state === 'running') return this.#routeOf(found.room, 0);
+    const found = await this.#acts.find(principal, roomId);
+    if (found.room.state === 'running') return this.#acts.routeOf(found.room, 0);
     if (!options.wake) throw new Problem('room.not_running');
-    const room = await this.#awake({ tenantId, roomId }, { actor: actorOf(principal), known: found }, 'invocation', options.signal);
-    return this.#routeOf(room, clock.monotonic() - startedAt);
+    const room = await this.#acts.awake({ tenantId, roomId }, { actor: actorOf(principal), known: found }, 'invocation', options.signal);
+    return this.#acts.routeOf(room, clock.monotonic() - startedAt);
   }
 
   /**
@@ -281,28 +261,6 @@ export class RoomsService<Scope = SqlTx> {
     return this.#parts.users.destroy(tenantOf(principal), userId, actorOf(principal));
   }
 
-  async #find(principal: Principal, roomId: string): Promise<RoomWithIncarnations> {
-    const found = await this.#parts.store.find(tenantOf(principal), roomId);
-    if (!found) throw new Problem('room.not_found');
-    if (found.room.state === 'destroyed') throw new Problem('room.gone');
-    return found;
-  }
-
-  async #apply(key: RoomKey, event: LifecycleEvent, options: ApplyOptions): Promise<Applied & { room: RoomRecord }> {
-    const { room, verdict } = await this.#parts.mover.apply(key, event, options);
-    if (!room) throw new Problem('room.not_found');
-    if (verdict.kind === 'deny') throw new Problem(verdict.code);
-    if (room.state === 'destroyed') throw new Problem('room.gone');
-    return { room, verdict };
-  }
-
-  async #awake(key: RoomKey, options: ApplyOptions & { known: RoomWithIncarnations }, reason: string, signal: AbortSignal | undefined): Promise<RoomRecord> {
-    const before = options.known.room;
-    if (before.state === 'hibernated' || before.state === 'failed') this.#parts.secrets.fetch(key.tenantId, before.userId, key.roomId);
-    const { room, verdict } = await this.#apply(key, { kind: 'wake', reason }, options);
-    return this.#parts.waiter.until(key, room, { judge: judgeAwake, joins: verdict.kind !== 'move' && room.state !== 'running', onTimeout: 'room.wake_timeout', signal });
-  }
-
   /** A connection breaks before the host has heard of it: where it broke, a host that still counts the room as running is asked again. */
   async #livesOn(route: RoomRoute, code: ProblemCode): Promise<boolean> {
     const { hosts, clock } = this.#parts;
@@ -314,18 +272,13 @@ export class RoomsService<Scope = SqlTx> {
     return true;
   }
 
-  async #routeOf(room: RoomRecord, wokenMs: number): Promise<RoomRoute> {
-    assert(room.hostId !== null, 'a running room has a host');
-    const host = await this.#parts.fleet.host(room.hostId);
-    return { host: { id: host.id, url: host.description.url }, roomId: room.id, tenantId: room.tenantId, incarnation: room.incarnation, resumedFrom: room.resumedFrom, wokenMs };
-  }
-
   async #editEnv(principal: Principal, roomId: string, edit: (env: Env) => Env): Promise<Room> {
     requireScope(principal, 'rooms:write');
     const { mover, secrets } = this.#parts;
     const key = { tenantId: tenantOf(principal), roomId };
-    const room = await mover.edit(key, actorOf(principal), 'room.set_env', async ({ userId, envSealed, state, wanted }) => {
-      if (state === 'destroyed' || wanted === 'gone') throw new Problem('room.gone');
+    const room = await mover.edit(key, actorOf(principal), 'room.set_env', async (before) => {
+      requireThere(before);
+      const { userId, envSealed } = before;
       const env = edit(envSealed === null ? {} : await secrets.openEnv(key.tenantId, userId, roomId, envSealed));
       checkEnv(env);
       const envNames = Object.keys(env).sort();
@@ -343,25 +296,17 @@ function isLost(room: RoomRecord | undefined, incarnation: number): boolean {
   return room.state === 'resuming' ? freshImageOf(room) === null : room.resumedFrom !== 'memory';
 }
 
-/** The same for every repeat of a request, and no other's: keys of one API key only meet each other. */
-function idOfRepeats({ tenantId, keyId }: Principal, idempotencyKey: string): string {
-  return `room_${createHash('sha256').update(JSON.stringify([tenantId, keyId, idempotencyKey])).digest('hex').slice(0, 20)}`;
-}
-
-function isSameRequest(room: RoomRecord, asked: Pick<RoomRecord, 'userId' | 'template' | 'metadata'>): boolean {
-  return isDeepStrictEqual([room.userId, room.template, { ...room.metadata }], [asked.userId, asked.template, { ...asked.metadata }]);
-}
-
-/** A room has its template's size, because the template's memory was captured with it: processors, RAM and a mounted disk. A recipe names another one. */
-function checkSize(asked: NonNullable<z.input<typeof CreateRoom>['size']>, template: RoomRecord['size']): void {
-  const errors = (['memoryMiB', 'vcpus', 'diskMiB'] as const)
-    .filter((name) => asked[name] !== undefined && asked[name] !== template[name])
-    .map((name) => ({ path: `size.${name}`, message: `this template has ${template[name]}` }));
-  if (errors.length > 0) throw new Problem('request.invalid', { errors });
-}
-
-function checkEnv(env: Env): void {
-  const bytes = Object.entries(env).reduce((sum, [name, value]) => sum + Buffer.byteLength(name) + Buffer.byteLength(value), 0);
-  if (Object.keys(env).length > limits.room.envVars) throw new Problem('request.invalid', { errors: [{ path: 'env', message: `at most ${limits.room.envVars} variables` }] });
-  if (bytes > limits.room.envBytes) throw new Problem('request.invalid', { errors: [{ path: 'env', message: `at most ${limits.room.envBytes} bytes in all` }] });
+/** What a list asks of the store. */
+function queryOf({ cursor, state, states, kind, createdAfter, order, template, userId, metadata }: Omit<ListRooms, 'limit'>): Omit<RoomQuery, 'limit'> {
+  const wished = states ?? (state && [state]);
+  return {
+    newestFirst: order === 'newest',
+    ...(userId !== undefined && { userId }),
+    ...(wished && { states: wished }),
+    ...(kind && { kinds: [kind] }),
+    ...(template !== undefined && { template }),
+    ...(createdAfter !== undefined && { createdFrom: Date.parse(createdAfter) }),
+    ...(metadata && { metadata }),
+    ...(cursor !== undefined && { after: decodeRoomCursor(cursor) }),
+  };
 }

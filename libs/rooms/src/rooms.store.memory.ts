@@ -3,7 +3,7 @@ import { Problem, type RoomEvent } from '@alcove/contracts';
 import type { MemoryScope } from '@alcove/jobs';
 import { mayLive } from './lifecycle/lifecycle';
 import type { RoomRecord } from './room';
-import { RoomsStore, type IncarnationRecord, type IncarnationReport, type LocatedRoom, type RoomKey, type RoomLimit, type RoomQuery, type RoomSave, type RoomWithIncarnations } from './rooms.store';
+import { limitOf, RoomsStore, shownKinds, type IncarnationRecord, type IncarnationReport, type LocatedRoom, type RoomKey, type RoomLimit, type RoomQuery, type RoomSave, type RoomWithIncarnations } from './rooms.store';
 
 interface Held {
   room: RoomRecord;
@@ -27,7 +27,7 @@ export class MemoryRoomsStore extends RoomsStore<MemoryScope | undefined> {
     return [...this.#rooms.values()]
       .map((held) => held.room)
       .filter((room) => room.tenantId === tenantId && matches(room, query))
-      .sort(byAge)
+      .sort(query.newestFirst ? (a, b) => byAge(b, a) : byAge)
       .slice(0, query.limit);
   }
 
@@ -35,9 +35,9 @@ export class MemoryRoomsStore extends RoomsStore<MemoryScope | undefined> {
     const { tenantId, userId, id } = save.next;
     await this.#users.run(`${tenantId}/${userId}`, () =>
       atomically(async (scope) => {
-        const { roomsPerUser } = await admit(scope);
-        const others = [...this.#rooms.values()].filter(({ room }) => room.tenantId === tenantId && room.userId === userId && room.wanted !== 'gone');
-        if (others.length >= roomsPerUser) throw new Problem('room.limit');
+        const allowed = limitOf(save.next.kind, await admit(scope));
+        const others = [...this.#rooms.values()].filter(({ room }) => room.tenantId === tenantId && room.userId === userId && room.kind === save.next.kind && room.wanted !== 'gone');
+        if (others.length >= allowed) throw new Problem('room.limit');
         await also(scope);
         const held: Held = { room: save.next, incarnations: new Map(), events: [] };
         this.#rooms.set(id, held);
@@ -90,20 +90,28 @@ export class MemoryRoomsStore extends RoomsStore<MemoryScope | undefined> {
   }
 
   override async wishing(limit: number): Promise<RoomRecord[]> {
-    return [...this.#rooms.values()].map((held) => held.room).filter(isWishing).sort(byAge).slice(0, limit);
+    return this.#where(isWishing, byAge, limit);
   }
 
   override async overdue(now: number, limit: number): Promise<RoomRecord[]> {
-    return [...this.#rooms.values()]
-      .map((held) => held.room)
-      .filter((room) => room.deadlineAt !== null && room.deadlineAt <= now)
-      .sort(byAge)
-      .slice(0, limit);
+    return this.#where((room) => room.deadlineAt !== null && room.deadlineAt <= now, byAge, limit);
+  }
+
+  override async expired(now: number, limit: number): Promise<RoomRecord[]> {
+    return this.#where((room) => room.endsAt !== null && room.endsAt <= now && (room.state === 'running' || room.state === 'failed'), (a, b) => (a.endsAt ?? 0) - (b.endsAt ?? 0) || byAge(a, b), limit);
+  }
+
+  override async held(limit: number): Promise<RoomRecord[]> {
+    return this.#where((room) => room.holders.length > 0, byAge, limit);
   }
 
   /** Everything at once, for the checkers of the simulator. */
   all(): { room: RoomRecord; incarnations: IncarnationRecord[]; events: RoomEvent[] }[] {
     return [...this.#rooms.values()].map((held) => ({ room: held.room, incarnations: [...held.incarnations.values()], events: [...held.events] }));
+  }
+
+  #where(is: (room: RoomRecord) => boolean, order: (a: RoomRecord, b: RoomRecord) => number, limit: number): RoomRecord[] {
+    return [...this.#rooms.values()].map((held) => held.room).filter(is).sort(order).slice(0, limit);
   }
 
   #of(key: RoomKey): Held | undefined {
@@ -156,18 +164,24 @@ function byAge(a: RoomRecord, b: RoomRecord): number {
   return a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1);
 }
 
-function isAfter(room: RoomRecord, after: { createdAt: number; id: string }): boolean {
+function isAfter(room: RoomRecord, after: { createdAt: number; id: string }, newestFirst: boolean): boolean {
+  if (newestFirst) return room.createdAt < after.createdAt || (room.createdAt === after.createdAt && room.id < after.id);
   return room.createdAt > after.createdAt || (room.createdAt === after.createdAt && room.id > after.id);
 }
 
 function matches(room: RoomRecord, query: RoomQuery): boolean {
   if (query.userId !== undefined && room.userId !== query.userId) return false;
-  if (query.state === undefined ? room.state === 'destroyed' : room.state !== query.state) return false;
-  if (query.after && !isAfter(room, query.after)) return false;
+  if (query.states ? !query.states.includes(room.state) : room.state === 'destroyed') return false;
+  if (!(query.kinds ?? shownKinds).includes(room.kind)) return false;
+  if (query.template !== undefined && room.template !== query.template && room.templateId !== query.template) return false;
+  if (query.createdFrom !== undefined && room.createdAt < query.createdFrom) return false;
+  if (query.originId !== undefined && room.origin?.roomId !== query.originId) return false;
+  if (query.snapshotName !== undefined && room.snapshotName !== query.snapshotName) return false;
+  if (query.after && !isAfter(room, query.after, query.newestFirst ?? false)) return false;
   return Object.entries(query.metadata ?? {}).every(([key, value]) => room.metadata[key] === value);
 }
 
 function isWishing(room: RoomRecord): boolean {
   if (room.state === 'destroyed' || room.deadlineAt !== null) return false;
-  return room.wanted === 'gone' || (room.wanted === 'asleep' && room.state === 'running') || (room.wakePending && room.state !== 'running');
+  return room.wanted === 'gone' || ((room.wanted === 'asleep' || room.holders.length > 0) && room.state === 'running') || (room.wakePending && room.state !== 'running');
 }

@@ -3,7 +3,7 @@ import { type Db, type SqlTx, type SystemReason } from '@alcove/db';
 import type { RoomRecord } from './room';
 import { fromIncarnationRow, fromRoomRow, type IncarnationRow, type RoomRow, toRoomRow } from './room-row';
 import { noticeOf } from './room-watchers';
-import { RoomsStore, type IncarnationRecord, type IncarnationReport, type LocatedRoom, type RoomKey, type RoomLimit, type RoomQuery, type RoomSave, type RoomWithIncarnations } from './rooms.store';
+import { limitOf, RoomsStore, shownKinds, type IncarnationRecord, type IncarnationReport, type LocatedRoom, type RoomKey, type RoomLimit, type RoomQuery, type RoomSave, type RoomWithIncarnations } from './rooms.store';
 
 /** On which `NOTIFY` channel a save is told; heard after the commit only. */
 export const roomChannel = 'alcove_room';
@@ -29,8 +29,8 @@ export class PostgresRoomsStore extends RoomsStore<SqlTx> {
     return this.#db.withTenantSql(tenantId, (tx) => readJoined(tx, roomId, tenantId));
   }
 
-  override locate(roomId: string): Promise<LocatedRoom | null> {
-    return this.#db.asSystemSql('host-report', async (tx) => {
+  override locate(roomId: string, reason: SystemReason = 'host-report'): Promise<LocatedRoom | null> {
+    return this.#db.asSystemSql(reason, async (tx) => {
       const found = await readJoined(tx, roomId, null);
       if (!found) return null;
       const newest = found.open.find(({ incarnation }) => incarnation === found.room.incarnation);
@@ -39,30 +39,46 @@ export class PostgresRoomsStore extends RoomsStore<SqlTx> {
   }
 
   override async list(tenantId: string, query: RoomQuery): Promise<RoomRecord[]> {
-    const { userId = null, state = null, metadata, after, limit } = query;
+    const { userId = null, states = null, template = null, originId = null, snapshotName = null, metadata, createdFrom, after, newestFirst = false, limit } = query;
+    const kinds = [...(query.kinds ?? shownKinds)];
     const pairs = metadata ? JSON.stringify(metadata) : null;
+    const from = createdFrom === undefined ? null : new Date(createdFrom);
     const [since, id] = after ? [new Date(after.createdAt), after.id] : [null, null];
-    const rows = await this.#db.withTenantSql(
-      tenantId,
-      async (tx) => tx.$queryRaw<{ room: RoomRow }[]>`
+    const rows = await this.#db.withTenantSql(tenantId, async (tx) => {
+      // Two statements, because the order decides which way the index is read.
+      if (newestFirst) {
+        return tx.$queryRaw<{ room: RoomRow }[]>`
+          select to_jsonb(r) as room from room r
+          where r.tenant_id = ${tenantId}::uuid and r.kind = any(${kinds}::text[])
+            and (${userId}::text is null or r.user_id = ${userId})
+            and (case when ${states}::text[] is null then r.state <> 'destroyed' else r.state = any(${states}::text[]) end)
+            and (${template}::text is null or r.template = ${template} or r.template_id = ${template})
+            and (${originId}::text is null or r.origin->>'roomId' = ${originId}) and (${snapshotName}::text is null or r.snapshot_name = ${snapshotName})
+            and (${pairs}::text is null or r.metadata @> ${pairs}::jsonb) and (${from}::timestamptz is null or r.created_at >= ${from}::timestamptz)
+            and (${since}::timestamptz is null or (r.created_at, r.id) < (${since}::timestamptz, ${id}))
+          order by r.created_at desc, r.id desc limit ${limit}`;
+      }
+      return tx.$queryRaw<{ room: RoomRow }[]>`
         select to_jsonb(r) as room from room r
-        where r.tenant_id = ${tenantId}::uuid
+        where r.tenant_id = ${tenantId}::uuid and r.kind = any(${kinds}::text[])
           and (${userId}::text is null or r.user_id = ${userId})
-          and (case when ${state}::text is null then r.state <> 'destroyed' else r.state = ${state} end)
-          and (${pairs}::text is null or r.metadata @> ${pairs}::jsonb)
+          and (case when ${states}::text[] is null then r.state <> 'destroyed' else r.state = any(${states}::text[]) end)
+          and (${template}::text is null or r.template = ${template} or r.template_id = ${template})
+          and (${originId}::text is null or r.origin->>'roomId' = ${originId}) and (${snapshotName}::text is null or r.snapshot_name = ${snapshotName})
+          and (${pairs}::text is null or r.metadata @> ${pairs}::jsonb) and (${from}::timestamptz is null or r.created_at >= ${from}::timestamptz)
           and (${since}::timestamptz is null or (r.created_at, r.id) > (${since}::timestamptz, ${id}))
-        order by r.created_at, r.id limit ${limit}`,
-    );
+        order by r.created_at, r.id limit ${limit}`;
+    });
     return rows.map(({ room }) => fromRoomRow(room));
   }
 
   override async create(save: RoomSave, admit: (scope: SqlTx) => Promise<RoomLimit>, also: (scope: SqlTx) => Promise<unknown>): Promise<void> {
-    const { tenantId, userId } = save.next;
+    const { tenantId, userId, kind } = save.next;
     await this.#db.withTenantSql(tenantId, async (tx) => {
-      const { roomsPerUser } = await admit(tx);
+      const allowed = limitOf(kind, await admit(tx));
       const counted = await tx.$queryRaw<{ rooms: number }[]>`
-        select count(*)::int as rooms from room where tenant_id = ${tenantId}::uuid and user_id = ${userId} and state <> 'destroyed' and wanted <> 'gone'`;
-      if ((counted[0]?.rooms ?? 0) >= roomsPerUser) throw new Problem('room.limit');
+        select count(*)::int as rooms from room where tenant_id = ${tenantId}::uuid and user_id = ${userId} and kind = ${kind} and state <> 'destroyed' and wanted <> 'gone'`;
+      if ((counted[0]?.rooms ?? 0) >= allowed) throw new Problem('room.limit');
       // As the row before the first one, so that the first save is like every other.
       const before = { ...toRoomRow(save.next), generation: save.next.generation - 1 };
       await tx.$executeRaw`insert into room select * from jsonb_populate_record(null::room, ${JSON.stringify(before)}::jsonb)`;
@@ -109,13 +125,24 @@ export class PostgresRoomsStore extends RoomsStore<SqlTx> {
   override wishing(limit: number): Promise<RoomRecord[]> {
     return this.#rooms(async (tx) => tx.$queryRaw<{ room: RoomRow }[]>`
       select to_jsonb(r) as room from room r
-      where deadline_at is null and state <> 'destroyed' and (wanted = 'gone' or (wanted = 'asleep' and state = 'running') or (wake_pending and state <> 'running'))
+      where deadline_at is null and state <> 'destroyed' and (wanted = 'gone' or (wanted = 'asleep' and state = 'running') or (cardinality(holders) > 0 and state = 'running') or (wake_pending and state <> 'running'))
       order by created_at, id limit ${limit}`);
   }
 
   override overdue(now: number, limit: number): Promise<RoomRecord[]> {
     return this.#rooms(async (tx) => tx.$queryRaw<{ room: RoomRow }[]>`
       select to_jsonb(r) as room from room r where deadline_at is not null and deadline_at <= ${new Date(now)} order by deadline_at limit ${limit}`);
+  }
+
+  override expired(now: number, limit: number): Promise<RoomRecord[]> {
+    return this.#rooms(async (tx) => tx.$queryRaw<{ room: RoomRow }[]>`
+      select to_jsonb(r) as room from room r
+      where ends_at is not null and ends_at <= ${new Date(now)} and state in ('running', 'failed') order by ends_at, created_at, id limit ${limit}`);
+  }
+
+  override held(limit: number): Promise<RoomRecord[]> {
+    return this.#rooms(async (tx) => tx.$queryRaw<{ room: RoomRow }[]>`
+      select to_jsonb(r) as room from room r where cardinality(holders) > 0 order by created_at, id limit ${limit}`);
   }
 
   async #rooms(read: (tx: SqlTx) => Promise<{ room: RoomRow }[]>): Promise<RoomRecord[]> {

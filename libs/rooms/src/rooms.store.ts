@@ -1,6 +1,7 @@
+import { limits } from '@alcove/base';
 import type { IncarnationPhase, RoomEvent, RoomState } from '@alcove/contracts';
-import type { SqlTx } from '@alcove/db';
-import type { RoomRecord } from './room';
+import type { SqlTx, SystemReason } from '@alcove/db';
+import type { RecordKind, RoomRecord } from './room';
 
 /** One VM of a room on one host, from the moment it may come to be until it is known to be gone. Its phase is the host's word; the rest is ours. */
 export interface IncarnationRecord {
@@ -38,11 +39,23 @@ export interface IncarnationReport {
 
 export interface RoomQuery {
   readonly userId?: string;
-  readonly state?: RoomState;
+  /** Rooms in any of these; without it all that are not destroyed. */
+  readonly states?: readonly RoomState[];
+  /** Without it rooms and sandboxes: no snapshots. */
+  readonly kinds?: readonly RecordKind[];
+  /** A template's name or id. */
+  readonly template?: string;
+  /** Made at this time or later, milliseconds since 1970. */
+  readonly createdFrom?: number;
+  /** Copies of this room. */
+  readonly originId?: string;
+  readonly snapshotName?: string;
   /** Every pair must be there. */
   readonly metadata?: Readonly<Record<string, string>>;
   /** Only rooms after this one, in the order of the list. */
   readonly after?: { readonly createdAt: number; readonly id: string };
+  /** Default: the oldest. */
+  readonly newestFirst?: boolean;
   readonly limit: number;
 }
 
@@ -64,9 +77,19 @@ export interface RoomKey {
   readonly roomId: string;
 }
 
-/** What the user of a new room may have. */
+/** What the user of a new room may have of each kind. */
 export interface RoomLimit {
   readonly roomsPerUser: number;
+  readonly sandboxesPerUser?: number;
+  readonly snapshotsPerUser?: number;
+}
+
+/** The kinds that a list shows. */
+export const shownKinds: readonly RecordKind[] = ['room', 'sandbox'];
+
+/** How many of this kind a user may have. */
+export function limitOf(kind: RecordKind, { roomsPerUser, sandboxesPerUser = limits.room.sandboxesPerUser, snapshotsPerUser = limits.room.snapshotsPerUser }: RoomLimit): number {
+  return { room: roomsPerUser, sandbox: sandboxesPerUser, snapshot: snapshotsPerUser }[kind];
 }
 
 /**
@@ -76,14 +99,14 @@ export interface RoomLimit {
 export abstract class RoomsStore<Scope = SqlTx> {
   /** Null when this tenant has no such room. */
   abstract find(tenantId: string, roomId: string): Promise<RoomWithIncarnations | null>;
-  /** Oldest first; destroyed rooms only when asked for by state. */
+  /** By age; destroyed rooms only when asked for by state, snapshots by kind. */
   abstract list(tenantId: string, query: RoomQuery): Promise<RoomRecord[]>;
-  /** Inserts a room's first row. `admit` runs first and must keep others of this user out until the end; throws the Problem `room.limit` when the user has as many rooms (not counting those wanted gone) as it allows. */
+  /** Inserts a room's first row. `admit` runs first and must keep others of this user out until the end; throws the Problem `room.limit` when the user has as many of the room's kind (not counting those wanted gone) as it allows. */
   abstract create(save: RoomSave, admit: (scope: Scope) => Promise<RoomLimit>, also: (scope: Scope) => Promise<unknown>): Promise<void>;
   /** False, and nothing written, when the stored generation is not the one before `next`. `also` may run more than once. */
   abstract save(save: RoomSave, also: (scope: Scope) => Promise<unknown>): Promise<boolean>;
-  /** A room of any tenant, with its open incarnations and its newest one; null when there is no such room. For what a host says of it. */
-  abstract locate(roomId: string): Promise<LocatedRoom | null>;
+  /** A room of any tenant, with its open incarnations and its newest one; null when there is no such room. For what a host says of it (the default reason), and for the edge. */
+  abstract locate(roomId: string, reason?: SystemReason): Promise<LocatedRoom | null>;
   /** Takes a host's word on one incarnation, without touching the room. Older sequences are ignored; `gone` closes it. */
   abstract report(key: RoomKey, report: IncarnationReport, now: number): Promise<void>;
   /** Events of one room with a number above `after`, in order. */
@@ -96,4 +119,8 @@ export abstract class RoomsStore<Scope = SqlTx> {
   abstract wishing(limit: number): Promise<RoomRecord[]>;
   /** Rooms of every tenant whose move is past its deadline. */
   abstract overdue(now: number, limit: number): Promise<RoomRecord[]>;
+  /** Rooms of every tenant whose time is over and that are not on their way to that end: those that run, and failed ones that are killed in the end. The longest over first. */
+  abstract expired(now: number, limit: number): Promise<RoomRecord[]>;
+  /** Rooms of every tenant that are held by copies being made of them. */
+  abstract held(limit: number): Promise<RoomRecord[]>;
 }

@@ -142,11 +142,11 @@ export function describeRoomsStore<Scope>(name: string, open: () => Promise<Room
       expect(ids(await rig.store.list(tenantId, { limit: 9, metadata: { team: 'red', n: '1' } }))).toEqual(ids(rooms.slice(1, 2)));
       expect(ids(await rig.store.list(tenantId, { limit: 2, after: { createdAt: now + 1, id: rooms[1]?.id ?? '' } }))).toEqual(ids(rooms.slice(2, 4)));
       const running = await step(rooms[4] as RoomRecord, up(rooms[4] as RoomRecord));
-      expect(ids(await rig.store.list(tenantId, { limit: 9, state: 'running' }))).toEqual([running.id]);
+      expect(ids(await rig.store.list(tenantId, { limit: 9, states: ['running'] }))).toEqual([running.id]);
       const doomed = await step(running, { kind: 'destroy', reason: 'asked' });
       await step(doomed, { kind: 'discarded', incarnation: 1, move: doomed.move });
       expect(await rig.store.list(tenantId, { limit: 9 })).toHaveLength(4);
-      expect(ids(await rig.store.list(tenantId, { limit: 9, state: 'destroyed' }))).toEqual([running.id]);
+      expect(ids(await rig.store.list(tenantId, { limit: 9, states: ['destroyed'] }))).toEqual([running.id]);
     });
 
     it('numbers events without gaps and reads on from any', async () => {

@@ -1,7 +1,7 @@
 /** The control plane's rooms on a real database, in one or two processes' worth of objects, with a host that obeys at once. */
 import { type Clock, newId, silentLog, systemClock } from '@alcove/base';
 import { Audit } from '@alcove/audit';
-import { type CopiedReport, type GoneReport, type HostState, Problem, type Principal, type RunningReport, type SealedReport } from '@alcove/contracts';
+import { type CopiedReport, type EnsureCopied, type EnsureRunning, type GoneReport, type HostState, Problem, type Principal, type RunningReport, type SealedReport } from '@alcove/contracts';
 import { Db, Notices } from '@alcove/db';
 import { FleetService, HostClient, type HostAddress, type IncarnationKey, PostgresHostsStore } from '@alcove/fleet';
 import { Users } from '@alcove/identity';
@@ -15,12 +15,16 @@ import { ownDatabase, type OwnDatabase } from '../db/database';
 export class ObedientHost extends HostClient {
   readonly running = new Set<string>();
   readonly calls: string[] = [];
+  /** What it was told to start and to copy, in order. */
+  readonly orders: (EnsureRunning | EnsureCopied)[] = [];
+  readonly #pauses = new Map<string, { reach: () => void; gone: Promise<void> }>();
   /** Set to make the next calls of a verb fail. */
   readonly failures = new Map<string, Problem>();
   #sequence = 0;
 
   override ensureRunning: HostClient['ensureRunning'] = async (_host, room, order) => {
     const report = this.#report('running', room);
+    this.orders.push(order);
     this.running.add(nameOf(room));
     const resumedFrom = order.image ? 'memory' : order.hasDisk ? 'disk' : 'new';
     return { ...report, resumedFrom, fallbacks: [], isolation: 'software', accelerator: 'none', bootAttempts: 1, durationMs: 1, steps: {} } satisfies RunningReport;
@@ -32,6 +36,8 @@ export class ObedientHost extends HostClient {
     return { ...report, image, stallMs: 1, durableMs: 1, steps: {} } satisfies SealedReport;
   };
   override ensureCopied: HostClient['ensureCopied'] = async (_host, room, order) => {
+    this.orders.push(order);
+    await this.#paused('copied');
     const { roomId, incarnation, sequence } = this.#report('copied', room);
     const image = { ...order.source.image, id: newId('img'), roomId, incarnation, generation: order.generation };
     return { roomId, incarnation, sequence, image, durationMs: 1 } satisfies CopiedReport;
@@ -53,6 +59,25 @@ export class ObedientHost extends HostClient {
   };
   override async close(): Promise<void> {}
 
+  /** What a beat says of it. */
+  beatOf(): { roomId: string; incarnation: number; phase: 'running'; sequence: number }[] {
+    return [...this.running].map((name) => ({ roomId: name.split('/')[0] as string, incarnation: Number(name.split('/')[1]), phase: 'running', sequence: 1 }));
+  }
+
+  /** The next call of the verb stops in the middle. */
+  pause(verb: string): { reached: Promise<void>; go: () => void } {
+    const [reached, gone] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    this.#pauses.set(verb, { reach: reached.resolve, gone: gone.promise });
+    return { reached: reached.promise, go: gone.resolve };
+  }
+
+  async #paused(verb: string): Promise<void> {
+    const pause = this.#pauses.get(verb);
+    this.#pauses.delete(verb);
+    pause?.reach();
+    await pause?.gone;
+  }
+
   #report(verb: string, room: IncarnationKey): { roomId: string; incarnation: number; sequence: number } {
     this.calls.push(`${verb} ${nameOf(room)}`);
     const failure = this.failures.get(verb);
@@ -73,6 +98,7 @@ export interface Process {
 
 export interface Platform {
   readonly db: Db;
+  readonly store: PostgresRoomsStore;
   readonly host: ObedientHost;
   /** Users whose keys were destroyed. */
   readonly keysDestroyed: ReadonlySet<string>;
@@ -113,7 +139,7 @@ export async function startPlatform(): Promise<Platform> {
     await db.close();
     await database.remove();
   };
-  return { db, host, keysDestroyed, newProcess, newTenant, close };
+  return { db, store: new PostgresRoomsStore(db), host, keysDestroyed, newProcess, newTenant, close };
 }
 
 /** The beat of the one host, with its template called `default`. */

@@ -139,7 +139,7 @@ describe('the lifecycle', () => {
     expect(decide(doomed, wake)).toEqual({ kind: 'deny', code: 'room.gone' });
     const failed = after(doomed, (row) => ({ kind: 'moveFailed', incarnation: 1, move: row.move, code: 'host.unavailable', detail: null }));
     expect(decide(failed, wake)).toEqual({ kind: 'deny', code: 'room.gone' });
-    expect(reconcile(failed, retryAt(failed), { hostLost: false })).toEqual({ kind: 'destroy', reason: 'wanted' });
+    expect(reconcile(failed, retryAt(failed), { hostLost: false })).toEqual({ kind: 'destroy', reason: 'asked' });
     expect(after(doomed, (row) => ({ kind: 'discarded', incarnation: 1, move: row.move }))).toMatchObject({ state: 'destroyed', image: null, hasDisk: false });
   });
 

@@ -4,7 +4,7 @@ import type { RoomRecord } from '../room';
 /**
  * The life of a room, as one total table of state × event. Pure: no clock, no store, no chance.
  *
- *            wake                   up
+ *            wake, copy             up
  *   absent ───────▶ provisioning ───────▶ running ◀──────────────┐ up
  *                        │ gone            │  ▲ ▲                 │
  *                        │ moveFailed      │  │ └── up ──┐        │
@@ -23,14 +23,20 @@ import type { RoomRecord } from '../room';
  * - A move that opens an incarnation takes the next number; a number is never used twice.
  * - One move at a time: what is asked for during a move is kept in `wanted` and `wakePending` and honoured at the next rest (`reconcile.ts`).
  * - Every moving state has a deadline; every failed room can be woken (from image or disk) or destroyed.
+ * - A copy of another room never starts before its image is there: a copy that failed is destroyed. While a room is copied it sleeps: a wake and a destroy are kept.
+ * - A snapshot is such a copy that takes no wake at all.
  * - An image is taken over whenever it is of the live incarnation: a VM seals at most once and never runs again after it.
  */
 export type LifecycleEvent =
-  | { readonly kind: 'wake'; readonly reason: string }
-  | { readonly kind: 'sleep'; readonly reason: string }
+  /** `boot`: from the disk, though there is an image. `liveMs`: it lives at least this long from now on. */
+  | { readonly kind: 'wake'; readonly reason: string; readonly boot?: boolean; readonly liveMs?: number }
+  /** `keepMemory` false: the next start is a boot. */
+  | { readonly kind: 'sleep'; readonly reason: string; readonly keepMemory?: boolean }
   | { readonly kind: 'destroy'; readonly reason: string }
+  /** Makes the room as a copy of the one that its row names as origin. */
+  | { readonly kind: 'copy'; readonly reason: string }
   | { readonly kind: 'up'; readonly incarnation: number; readonly move?: number; readonly reason: string; readonly start: StartFacts | null }
-  | { readonly kind: 'sealed'; readonly incarnation: number; readonly image: ImageRef; readonly engine: string | null; readonly detail: Readonly<Record<string, unknown>> }
+  | { readonly kind: 'sealed'; readonly incarnation: number; readonly image: ImageRef; readonly engine: string | null; readonly bootNext?: boolean; readonly detail: Readonly<Record<string, unknown>> }
   | { readonly kind: 'gone'; readonly incarnation: number; readonly move?: number; readonly reason: string }
   | { readonly kind: 'discarded'; readonly incarnation: number; readonly move: number }
   | { readonly kind: 'moveFailed'; readonly incarnation: number; readonly move: number; readonly code: ProblemCode; readonly detail: string | null };
@@ -44,9 +50,9 @@ export interface StartFacts {
 }
 
 export type EventKind = LifecycleEvent['kind'];
-export const eventKinds = ['wake', 'sleep', 'destroy', 'up', 'sealed', 'gone', 'discarded', 'moveFailed'] as const satisfies readonly EventKind[];
+export const eventKinds = ['wake', 'sleep', 'destroy', 'copy', 'up', 'sealed', 'gone', 'discarded', 'moveFailed'] as const satisfies readonly EventKind[];
 
-export type SagaKind = 'provision' | 'resume' | 'hibernate' | 'destroy';
+export type SagaKind = 'provision' | 'copy' | 'resume' | 'hibernate' | 'destroy';
 
 /** Something for the caller to do, as data. `incarnation` is the one the saga works on. */
 export interface Effect {
@@ -90,6 +96,7 @@ export const table: Table = {
     wake: open('provisioning', 'provision'),
     sleep: deny('room.not_found'),
     destroy: deny('room.not_found'),
+    copy: open('provisioning', 'copy'),
     up: noRoom,
     sealed: noRoom,
     gone: noRoom,
@@ -100,8 +107,10 @@ export const table: Table = {
     wake: underWay,
     sleep: kept,
     destroy: kept,
+    copy: underWay,
     up: to('running'),
-    sealed: unexpected,
+    // Of a copy only.
+    sealed: to('hibernated'),
     gone: to('failed'),
     discarded: unexpected,
     moveFailed: to('failed'),
@@ -110,6 +119,7 @@ export const table: Table = {
     wake: already,
     sleep: begin('hibernating', 'hibernate'),
     destroy: begin('destroying', 'destroy'),
+    copy: already,
     up: already,
     // A seal that was given up on and ended well after all.
     sealed: to('hibernated'),
@@ -121,6 +131,7 @@ export const table: Table = {
     wake: kept,
     sleep: underWay,
     destroy: kept,
+    copy: already,
     // The seal failed and the VM goes on: nothing is lost.
     up: to('running'),
     sealed: to('hibernated'),
@@ -132,6 +143,7 @@ export const table: Table = {
     wake: open('resuming', 'resume'),
     sleep: already,
     destroy: begin('destroying', 'destroy'),
+    copy: already,
     up: unexpected,
     sealed: already,
     gone: already,
@@ -142,6 +154,7 @@ export const table: Table = {
     wake: underWay,
     sleep: kept,
     destroy: kept,
+    copy: already,
     up: to('running'),
     sealed: unexpected,
     gone: to('failed'),
@@ -152,6 +165,7 @@ export const table: Table = {
     wake: open('resuming', 'resume'),
     sleep: already,
     destroy: begin('destroying', 'destroy'),
+    copy: already,
     // The newest incarnation was given up on and lives after all: adopted, with its memory.
     up: to('running'),
     sealed: to('hibernated'),
@@ -163,6 +177,7 @@ export const table: Table = {
     wake: deny('room.gone'),
     sleep: deny('room.gone'),
     destroy: underWay,
+    copy: already,
     up: unexpected,
     sealed: unexpected,
     // The VM has ended; the move ends when disk and images are removed too.
@@ -174,6 +189,7 @@ export const table: Table = {
     wake: deny('room.gone'),
     sleep: deny('room.gone'),
     destroy: already,
+    copy: already,
     up: already,
     sealed: already,
     gone: already,
@@ -194,12 +210,35 @@ export function decide(room: RoomRecord, event: LifecycleEvent): Verdict {
 }
 
 function fence(room: RoomRecord, event: LifecycleEvent): Verdict | null {
-  if (event.kind === 'wake' || event.kind === 'sleep') return room.wanted === 'gone' && room.state !== 'absent' ? { kind: 'deny', code: 'room.gone' } : null;
-  if (event.kind === 'destroy' || room.state === 'absent') return null;
+  if (event.kind === 'wake' || event.kind === 'sleep') return fenceWish(room, event.kind);
+  if (event.kind === 'destroy') return isHeld(room) ? keptWish : null;
+  if (event.kind === 'copy' || room.state === 'absent') return null;
   if (event.incarnation !== room.incarnation) return { kind: 'ignore', why: 'stale_incarnation' };
   if ('move' in event && event.move !== undefined && event.move !== room.move) return { kind: 'ignore', why: 'stale_move' };
   if (event.kind === 'sealed' && !takesImage(room, event.image)) return { kind: 'ignore', why: 'stale_image' };
+  if (event.kind === 'sealed' && room.state === 'provisioning' && !isBeingCopied(room)) return { kind: 'ignore', why: 'unexpected' };
+  if (event.kind === 'up' && (isBeingCopied(room) || room.kind === 'snapshot')) return { kind: 'ignore', why: 'unexpected' };
   return null;
+}
+
+const keptWish: Verdict = { kind: 'ignore', why: 'kept' };
+
+function fenceWish(room: RoomRecord, kind: 'wake' | 'sleep'): Verdict | null {
+  if (room.state === 'absent') return room.origin ? { kind: 'deny', code: 'room.not_found' } : null;
+  if (room.wanted === 'gone') return { kind: 'deny', code: 'room.gone' };
+  if (room.kind === 'snapshot') return { kind: 'deny', code: 'room.frozen' };
+  if (kind === 'wake' && (isHeld(room) || (room.state === 'provisioning' && isBeingCopied(room)))) return keptWish;
+  return null;
+}
+
+/** It sleeps, and others are being made from what it sleeps with: nothing of it may change until they are. */
+export function isHeld(room: RoomRecord): boolean {
+  return room.state === 'hibernated' && room.holders.length > 0;
+}
+
+/** A copy that has nothing yet to start from. */
+export function isBeingCopied(room: RoomRecord): boolean {
+  return room.origin !== null && !room.hasDisk;
 }
 
 /** True when the image is of this room, of its live incarnation, and newer than the one the row has. */

@@ -1,6 +1,7 @@
 import { limits } from '@alcove/base';
 import type { RoomRecord } from '../room';
-import { isMoving, mayLive, type LifecycleEvent } from './lifecycle';
+import { keptReason, snapshotReason, timeoutReason } from './change';
+import { isHeld, isMoving, mayLive, type LifecycleEvent } from './lifecycle';
 
 /** What the room's row cannot know of itself. */
 export interface ReconcileFacts {
@@ -9,7 +10,7 @@ export interface ReconcileFacts {
 }
 
 /**
- * The event that a room needs, if any: an expired deadline, a lost host, or a conflict of `wanted` and `state`. Pure; `now` in milliseconds since 1970.
+ * The event that a room needs, if any: an expired deadline, a lost host, a time that is over, or a conflict of `wanted` and `state`. Pure; `now` in milliseconds since 1970.
  * Called by the reconcilers for every room that may need one, and at the end of every move, so that a wish does not wait for the clock.
  */
 export function reconcile(room: RoomRecord, now: number, facts: ReconcileFacts): LifecycleEvent | null {
@@ -24,10 +25,25 @@ function expired(room: RoomRecord, now: number): LifecycleEvent | null {
 }
 
 function wished(room: RoomRecord, now: number): LifecycleEvent | null {
-  if (room.state === 'absent' || room.state === 'destroyed') return null;
-  if (room.wanted === 'gone') return now >= retryAt(room) ? { kind: 'destroy', reason: 'wanted' } : null;
-  if (room.state === 'running') return room.wanted === 'asleep' && now >= retryAt(room) ? { kind: 'sleep', reason: 'wanted' } : null;
-  return room.wakePending && now >= retryAt(room) ? { kind: 'wake', reason: 'kept' } : null;
+  if (room.state === 'absent' || room.state === 'destroyed' || now < retryAt(room)) return null;
+  if (room.wanted === 'gone') return isHeld(room) ? null : { kind: 'destroy', reason: room.ending?.reason ?? 'wanted' };
+  if (room.state === 'running') return endOfRun(room, now);
+  if (room.state === 'failed' && isOver(room, now)) return { kind: 'destroy', reason: timeoutReason };
+  return room.wakePending && !isHeld(room) ? { kind: 'wake', reason: keptReason } : null;
+}
+
+/** Why a room that runs should not: it shall sleep, its time is over, or it is to be copied. What is to be copied is killed after that only. */
+function endOfRun(room: RoomRecord, now: number): LifecycleEvent | null {
+  const { onTimeout, keepMemory } = room.lifecycle;
+  const over = isOver(room, now);
+  if (room.wanted === 'asleep') return { kind: 'sleep', reason: 'wanted' };
+  if (over && onTimeout === 'pause') return { kind: 'sleep', reason: timeoutReason, keepMemory };
+  if (room.holders.length > 0) return { kind: 'sleep', reason: snapshotReason };
+  return over ? { kind: 'destroy', reason: timeoutReason } : null;
+}
+
+function isOver({ endsAt }: RoomRecord, now: number): boolean {
+  return endsAt !== null && now >= endsAt;
 }
 
 /** A move that failed is tried again after a pause that doubles each time. Milliseconds since 1970. */

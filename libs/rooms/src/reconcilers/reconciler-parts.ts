@@ -6,7 +6,7 @@ import type { RoomsStore } from '../rooms.store';
 /** What the reconcilers look at and act through. */
 export interface ReconcilerParts<Scope> {
   readonly store: RoomsStore<Scope>;
-  readonly mover: Pick<RoomMover<Scope>, 'apply' | 'reconcile'>;
+  readonly mover: Pick<RoomMover<Scope>, 'apply' | 'edit' | 'reconcile'>;
   readonly fleet: FleetService;
   readonly hosts: HostClient;
   readonly ledger: IncarnationLedger;

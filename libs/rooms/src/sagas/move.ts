@@ -1,6 +1,7 @@
 import { ImageRef, Incarnation, RoomIdSchema, UserId } from '@alcove/contracts';
 import { z } from 'zod';
 import { checkpointOf, freshImageOf } from '../lifecycle/change';
+import { isBeingCopied } from '../lifecycle/lifecycle';
 import type { RoomRecord } from '../room';
 import type { IncarnationRecord } from '../rooms.store';
 
@@ -25,13 +26,17 @@ export const MoveParams = z.strictObject({
   previous: ImageRef.nullable(),
   hasDisk: z.boolean(),
   envSealed: z.string().nullable(),
+  /** The room that this one is made a copy of; only while it is. */
+  source: RoomIdSchema.nullable().default(null),
+  /** The start is the first one of a copy. */
+  newIdentity: z.boolean().default(false),
   /** Incarnations that may still live, other than the one of this move. */
   older: z.array(Where),
 });
 export type MoveParams = z.infer<typeof MoveParams>;
 
 export function moveParams(room: RoomRecord, incarnation: number, open: readonly IncarnationRecord[]): MoveParams {
-  const { id: roomId, userId, move, hostId, templateId, size, hasDisk, envSealed, storeGroup } = room;
+  const { id: roomId, userId, move, hostId, templateId, size, hasDisk, envSealed, storeGroup, origin } = room;
   return {
     roomId,
     userId,
@@ -45,6 +50,8 @@ export function moveParams(room: RoomRecord, incarnation: number, open: readonly
     previous: checkpointOf(room),
     hasDisk,
     envSealed,
+    source: origin && isBeingCopied(room) ? origin.roomId : null,
+    newIdentity: origin?.fresh ?? false,
     older: open.filter((one) => one.incarnation !== incarnation).map((one) => ({ incarnation: one.incarnation, hostId: one.hostId })),
   };
 }

@@ -2,17 +2,19 @@ import { isProblem, Problem } from '@alcove/contracts';
 import type { StepContext } from '@alcove/jobs';
 import type { FleetService, HostClient } from '@alcove/fleet';
 import type { RoomMover } from '../room-mover';
+import type { RoomWaiter } from '../room-waiter';
 import type { RoomSecrets } from '../ports';
 import type { RoomsStore } from '../rooms.store';
 import type { MoveParams } from './move';
 
 /** What the steps of every saga work with. */
 export interface SagaParts<Scope> {
-  readonly mover: Pick<RoomMover<Scope>, 'apply'>;
+  readonly mover: Pick<RoomMover<Scope>, 'apply' | 'edit'>;
   readonly store: RoomsStore<Scope>;
   readonly fleet: FleetService;
   readonly hosts: HostClient;
   readonly secrets: RoomSecrets;
+  readonly waiter: Pick<RoomWaiter<Scope>, 'until'>;
 }
 
 export type MoveContext = StepContext<MoveParams>;

@@ -49,8 +49,8 @@ async function ensureRunning<Scope>(parts: SagaParts<Scope>, context: MoveContex
     parts.secrets.roomKeys(tenantId, userId, roomId),
     envSealed === null ? {} : parts.secrets.openEnv(tenantId, userId, roomId, envSealed),
   ]);
-  const { templateId, size, image, previous, hasDisk } = params;
-  const order = { operationId: operationId(context, 'running'), templateId, size, image, previous, hasDisk, keys, env };
+  const { templateId, size, image, previous, hasDisk, newIdentity } = params;
+  const order = { operationId: operationId(context, 'running'), templateId, size, image, previous, hasDisk, keys, env, newIdentity };
   const report = await parts.hosts.ensureRunning({ id: host.id, url: host.description.url }, { roomId, incarnation }, order);
   if (report.roomId !== roomId || report.incarnation !== incarnation) throw new Problem('incarnation.stale', { detail: 'the host answered for another incarnation' });
   return report;

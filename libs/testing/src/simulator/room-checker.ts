@@ -30,6 +30,9 @@ export class RoomChecker {
     if (!before) return;
     if (room.generation !== before.generation + 1) throw new Error(`${room.id}: generation ${before.generation} → ${room.generation}`);
     if (room.incarnation < before.incarnation || room.incarnation > before.incarnation + 1) throw new Error(`${room.id}: incarnation ${before.incarnation} → ${room.incarnation}`);
+    if (before.origin?.fresh && !room.hasDisk && (room.state === 'running' || room.state === 'resuming')) throw new Error(`${room.id}: a copy starts blank`);
+    if (before.state === 'hibernated' && room.state !== 'hibernated' && before.holders.length > 0) throw new Error(`${room.id}: moved while it was copied`);
+    if (room.kind === 'snapshot' && (room.state === 'running' || room.state === 'resuming')) throw new Error(`${room.id}: a snapshot woke`);
     if (before.state === 'destroyed') throw new Error(`${room.id}: changed after it was destroyed`);
     if (before.wanted === 'gone' && room.wanted !== 'gone') throw new Error(`${room.id}: shall go, and was kept`);
     if (room.state === 'hibernated' && before.state === 'hibernating' && room.image?.incarnation !== room.incarnation) throw new Error(`${room.id}: asleep with an image of another incarnation`);
@@ -70,6 +73,7 @@ export class RoomChecker {
       const name = `${room.id} (${room.state}, wanted ${room.wanted})`;
       if (isMoving(room.state)) throw new Error(`${name}: not at rest`);
       if (reconcile(room, now, { hostLost: false })) throw new Error(`${name}: a wish is not honoured`);
+      if (room.holders.length > 0) throw new Error(`${name}: held by ${room.holders}`);
       const open = incarnations.filter((one) => one.closedAt === null);
       const vms = snapshot.vms.filter((vm) => vm.roomId === room.id);
       const expected = room.state === 'running' ? [room.incarnation] : [];

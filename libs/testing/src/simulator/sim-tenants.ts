@@ -1,4 +1,4 @@
-import { Problem, type RoomKeys, type User } from '@alcove/contracts';
+import { Problem, type RoomKeys, type RoomLifecycle, type User } from '@alcove/contracts';
 import type { MemoryScope } from '@alcove/jobs';
 import type { RoomAudit, RoomAuditEntry, RoomLimit, RoomOwners, RoomSecrets } from '@alcove/rooms';
 import { createHash } from 'node:crypto';
@@ -17,6 +17,10 @@ export class SimOwners implements RoomOwners<Scope> {
     if (user.state !== 'active') throw new Problem('user.gone');
     this.#users.set(key, user);
     return { roomsPerUser: this.roomsPerUser };
+  }
+
+  async defaults(): Promise<Partial<RoomLifecycle>> {
+    return {};
   }
 
   async user(_scope: Scope, tenantId: string, userId: string): Promise<User> {
@@ -56,6 +60,10 @@ export const simSecrets: RoomSecrets = {
   roomKeys: async (_tenantId, userId, roomId): Promise<RoomKeys> => {
     const key = (purpose: string): string => createHash('sha256').update(`${userId}/${roomId}/${purpose}`).digest('base64');
     return { image: key('image'), disk: key('disk') };
+  },
+  roomTokens: async (_tenantId, userId, roomId) => {
+    const token = (purpose: string): string => createHash('sha256').update(`${userId}/${roomId}/token/${purpose}`).digest('hex');
+    return { surface: token('surface'), traffic: token('traffic') };
   },
   sealEnv: async (_tenantId, _userId, _roomId, vars) => Buffer.from(JSON.stringify(vars)).toString('base64'),
   openEnv: async (_tenantId, _userId, _roomId, sealed) => JSON.parse(Buffer.from(sealed, 'base64').toString()) as Record<string, string>,

@@ -1,0 +1,58 @@
+import type { Clock } from '@alcove/base';
+import { Metadata, Problem, type Principal, type Room, RoomLifecycle, RoomNetwork } from '@alcove/contracts';
+import { actorOf, requireScope, tenantOf } from '@alcove/identity';
+import { openNetwork, toRoom, type RoomRecord } from './room';
+import { requireThere } from './room-acts';
+import type { RoomEdit, RoomMover } from './room-mover';
+
+export interface PolicyParts<Scope> {
+  readonly mover: Pick<RoomMover<Scope>, 'edit'>;
+  readonly clock: Clock;
+}
+
+/** What a room is to do by itself, and what is known of it: changed without touching its life. */
+export class RoomPolicies<Scope> {
+  constructor(private readonly parts: PolicyParts<Scope>) {}
+
+  setTimeout(principal: Principal, roomId: string, timeoutMs: number): Promise<Room> {
+    return this.#edit(principal, roomId, 'room.set_timeout', (room) => {
+      const comes = room.state === 'running' || room.state === 'provisioning' || room.state === 'resuming' || room.wakePending;
+      if (!comes) throw new Problem('room.not_running');
+      return { endsAt: this.parts.clock.now() + timeoutMs };
+    });
+  }
+
+  setLifecycle(principal: Principal, roomId: string, asked: Partial<RoomLifecycle>): Promise<Room> {
+    return this.#edit(principal, roomId, 'room.set_lifecycle', (room) => {
+      const lifecycle = checkedLifecycle({ ...room.lifecycle, ...asked });
+      const first = room.endsAt === null && room.state === 'running' && lifecycle.timeoutMs !== null ? this.parts.clock.now() + lifecycle.timeoutMs : room.endsAt;
+      return { lifecycle, endsAt: lifecycle.timeoutMs === null ? null : first };
+    });
+  }
+
+  setNetwork(principal: Principal, roomId: string, asked: Partial<RoomNetwork>): Promise<Room> {
+    return this.#edit(principal, roomId, 'room.set_network', () => ({ network: RoomNetwork.parse({ ...openNetwork, ...asked }) }));
+  }
+
+  setMetadata(principal: Principal, roomId: string, metadata: Readonly<Record<string, string>>): Promise<Room> {
+    return this.#edit(principal, roomId, 'room.set_metadata', () => ({ metadata: Metadata.parse(metadata) }));
+  }
+
+  async #edit(principal: Principal, roomId: string, action: string, edit: (room: RoomRecord) => RoomEdit): Promise<Room> {
+    requireScope(principal, 'rooms:write');
+    const room = await this.parts.mover.edit({ tenantId: tenantOf(principal), roomId }, actorOf(principal), action, async (before) => {
+      requireThere(before);
+      return edit(before);
+    });
+    if (!room) throw new Problem('room.not_found');
+    return toRoom(room);
+  }
+}
+
+/** Problem `request.invalid` for a room that would wake by itself without its memory: nobody would notice that it was lost. */
+export function checkedLifecycle(lifecycle: RoomLifecycle): RoomLifecycle {
+  if (lifecycle.autoResume && !lifecycle.keepMemory) {
+    throw new Problem('request.invalid', { detail: 'autoResume needs keepMemory', errors: [{ path: 'lifecycle.autoResume', message: 'not together with keepMemory: false' }] });
+  }
+  return RoomLifecycle.parse(lifecycle);
+}
