@@ -18,6 +18,7 @@ interface Up {
   url: string;
   key: string;
   curl: string[];
+  e2b: { domain: string; lines: string[] };
   startedNow: boolean;
 }
 
@@ -77,6 +78,15 @@ describe('./alcove', () => {
     expect(JSON.parse(answers[0] ?? '')).toMatchObject({ rooms: [{ userId: 'you' }] });
     expect(JSON.parse(answers[1] ?? '')).toMatchObject({ reply: expect.stringContaining('Good morning!') });
     expect(answers[2]).toContain('event: exit');
+  });
+
+  it("prints what a program with E2B's SDK needs: names, certificate and key are good", async () => {
+    const { e2b, key } = await up();
+    expect(e2b.lines).toContain(`export E2B_API_KEY=${key}`);
+    const program = "fetch('https://api.' + process.env.E2B_DOMAIN + '/v2/sandboxes', { headers: { 'X-API-KEY': process.env.E2B_API_KEY } }).then(async (answer) => console.log(answer.status, await answer.text()))";
+    const outcome = await run('bash', ['-c', `${e2b.lines.join('\n')}\n"${process.execPath}" -e "${program}"`]);
+    expect(outcome).toMatchObject({ code: 0, stdout: expect.stringMatching(/^200 \[/) });
+    expect((await alcove('status')).stdout).toContain(`E2B_DOMAIN=${e2b.domain}`);
   });
 
   it('coming up twice changes nothing', async () => {

@@ -3,6 +3,22 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { readSettings } from '@alcove/contracts';
 
+/** `host` or `host:port`: below it the edge serves rooms to E2B's clients. */
+const E2bDomain = z
+  .string()
+  .max(190)
+  .toLowerCase()
+  .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+(:\d{1,5})?$/, 'must be a domain of two labels or more, with a port where one is wanted')
+  .transform((text): E2bDomain => {
+    const [name = '', port] = text.split(':');
+    return { name, port: port === undefined ? null : Number(port) };
+  });
+export interface E2bDomain {
+  readonly name: string;
+  /** The port that was asked for; null: the one that is kept in the settings, or 8443. */
+  readonly port: number | null;
+}
+
 /** What `./alcove` takes from the environment. The platform's processes get theirs from the supervisor, never from the user's shell. */
 const schema = z.object({
   ALCOVE_ROOT: z.string().default(process.cwd()),
@@ -13,6 +29,8 @@ const schema = z.object({
   ALCOVE_ACCELERATOR: z.enum(['auto', 'kvm', 'tcg']).default('auto'),
   ALCOVE_QUEUE: z.string().default('postgres'),
   ALCOVE_LOG_LEVEL: z.string().default('info'),
+  ALCOVE_E2B_DOMAIN: E2bDomain.default({ name: 'alcove.test', port: null }),
+  ALCOVE_EDGE_DEBUG_ROOM: z.string().optional(),
 });
 
 export interface CliConfig {
@@ -28,6 +46,9 @@ export interface CliConfig {
   accelerator: 'auto' | 'kvm' | 'tcg';
   queue: string;
   logLevel: string;
+  e2bDomain: E2bDomain;
+  /** The room whose surface the edge opens to every program of this machine, for E2B_DEBUG; null: none. */
+  debugRoom: string | null;
   asRoot: boolean;
   colour: boolean;
   interactive: boolean;
@@ -46,6 +67,8 @@ export function readCliConfig(): CliConfig {
     accelerator: settings.ALCOVE_ACCELERATOR,
     queue: settings.ALCOVE_QUEUE,
     logLevel: settings.ALCOVE_LOG_LEVEL,
+    e2bDomain: settings.ALCOVE_E2B_DOMAIN,
+    debugRoom: settings.ALCOVE_EDGE_DEBUG_ROOM ?? null,
     asRoot,
     colour: !process.env['NO_COLOR'] && process.stdout.isTTY === true && process.env['TERM'] !== 'dumb',
     interactive: process.stdin.isTTY === true && process.stderr.isTTY === true,

@@ -42,7 +42,7 @@ export const commands: Record<string, CommandSpec> = {
   },
   up: {
     usage: 'up [--yes] [--json]',
-    about: 'Starts the platform and leaves it running; prints the URL, a development key and three curl lines.',
+    about: "Starts the platform and leaves it running; prints the URL, a development key, three curl lines and what E2B's SDK needs in its environment.",
     flags: { ...yes, ...json },
     words: noWords,
     run: async (context, args) => {
@@ -68,7 +68,7 @@ export const commands: Record<string, CommandSpec> = {
     run: (context, args) => showStatus(context, args.has('json')),
   },
   logs: {
-    usage: 'logs [supervisor|postgres|api|worker|host] [--follow] [--lines N] [--json]',
+    usage: 'logs [supervisor|postgres|api|worker|host|edge] [--follow] [--lines N] [--json]',
     about: "What the platform's processes say; --json: the lines as they were written.",
     flags: { follow: { type: 'boolean', short: 'f' }, lines: { type: 'string', short: 'n' }, ...json },
     words: { min: 0, max: 1 },

@@ -37,15 +37,16 @@ export function homePaths(home: string): HomePaths {
 }
 
 const port = z.int().min(1).max(65_535);
-const Ports = z.strictObject({ postgres: port, api: port, internal: port, host: port });
-export type Ports = z.infer<typeof Ports>;
+/** `edge` is absent from the settings of homes that were made before there was one. */
+const KnownPorts = z.strictObject({ postgres: port, api: port, internal: port, host: port, edge: port.optional() });
+export type Ports = Required<z.infer<typeof KnownPorts>>;
 const Settings = z.strictObject({
   version: z.literal(1),
   hostId: z.string().regex(/^host_[0-9a-f]{20}$/),
   databasePassword: z.string().min(32),
   appPassword: z.string().min(32),
   platformKey: z.string().min(32),
-  ports: Ports.nullable(),
+  ports: KnownPorts.nullable(),
 });
 /** What setup drew once for this home. Holds secrets: mode 0600. */
 export type Settings = z.infer<typeof Settings>;

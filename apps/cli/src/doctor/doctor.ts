@@ -8,6 +8,7 @@ import { readSettingsFile } from '../home';
 import { isFree } from '../platform/ports';
 import { readLiveStatus } from '../supervisor/status-file';
 import type { Style } from '../terminal';
+import { edgeFinding } from './edge';
 import { engineFindings } from './engine';
 import { anyFailed, judgeDisk, judgeLimits, judgeMemory, judgePtrace, judgeReach, judgeSwap, ok, swapDevices, type Finding } from './findings';
 
@@ -29,6 +30,7 @@ export async function examine(context: Context, json: boolean): Promise<number> 
     { name: 'user namespaces', look: async () => [await namespaces(context)] },
     { name: 'swap', look: async () => [await swap()] },
     { name: 'ports', look: async () => [await ports(context)] },
+    { name: 'edge', look: async () => [await edgeFinding(context)] },
   ];
   const findings: Finding[] = [];
   for (const { name, look } of checks) {

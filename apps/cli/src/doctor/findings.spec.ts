@@ -1,4 +1,4 @@
-import { anyFailed, judgeDisk, judgeLimits, judgeMemory, judgePtrace, judgeReach, judgeSwap, swapDevices } from './findings';
+import { anyFailed, judgeDisk, judgeEdge, judgeLimits, judgeMemory, judgePtrace, judgeReach, judgeSwap, swapDevices } from './findings';
 
 const gib = 2 ** 30;
 
@@ -43,6 +43,17 @@ it('reads swap devices and warns of open ones', () => {
   expect(judgeSwap([]).level).toBe('ok');
   expect(judgeSwap([{ device: '/dev/sda2', encrypted: false }]).level).toBe('warn');
   expect(judgeSwap([{ device: '/dev/dm-1', encrypted: true }]).level).toBe('ok');
+});
+
+it.each([
+  [null, null, 'ok', 'names.cjs'],
+  [{ covers: true, validForMs: 1 }, '127.0.0.1', 'ok', 'lead to 127.0.0.1'],
+  [{ covers: false, validForMs: 1 }, null, 'warn', 'not for'],
+  [{ covers: true, validForMs: 0 }, null, 'warn', 'expired'],
+])('judges the edge with certificate %j and address %s: %s', (certificate, address, level, said) => {
+  const finding = judgeEdge('alcove.test', certificate, address);
+  expect(finding).toMatchObject({ level, detail: expect.stringContaining(said) });
+  expect(finding.mend === undefined).toBe(level === 'ok');
 });
 
 it('fails as a whole only for a failure, and says a mend for all that is not well', () => {

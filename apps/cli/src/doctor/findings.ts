@@ -71,6 +71,16 @@ export function judgeReach(home: string, closed: string | null): Finding {
   return { name: 'home folder', level: 'fail', detail: `${closed} is closed to other users`, mend: `chmod o+x ${closed}, or choose another ALCOVE_HOME` };
 }
 
+/** `certificate`: null where setup has not made one yet. `address`: where the name of a room leads; null: nowhere. */
+export function judgeEdge(domain: string, certificate: { covers: boolean; validForMs: number } | null, address: string | null): Finding {
+  const name = 'edge';
+  const names = address === null ? 'its names lead nowhere: programs of this machine need apps/edge/names.cjs, others wildcard DNS' : `its names lead to ${address}`;
+  if (certificate === null) return ok(name, `*.${domain}: a certificate is made at the first start; ${names}`);
+  if (!certificate.covers) return { name, level: 'warn', detail: `the certificate is not for *.${domain}`, mend: './alcove setup makes one' };
+  if (certificate.validForMs <= 0) return { name, level: 'warn', detail: `the certificate for *.${domain} has expired`, mend: './alcove setup makes one' };
+  return ok(name, `*.${domain}; ${names}`);
+}
+
 /** The exit code says whether rooms can run here: warnings do not count. */
 export function anyFailed(findings: readonly Finding[]): boolean {
   return findings.some((finding) => finding.level === 'fail');

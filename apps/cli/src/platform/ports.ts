@@ -3,7 +3,9 @@ import type { Context } from '../context';
 import { freePort } from '../embedded-postgres';
 import { writeSettings, type Ports, type Settings } from '../home';
 
-const names = ['postgres', 'api', 'internal', 'host'] as const;
+const names = ['postgres', 'api', 'internal', 'host', 'edge'] as const;
+/** Taken at first where nobody has it, because people will write it into configurations. */
+const edgePort = 8443;
 
 /** True when nobody listens on 127.0.0.1:port and we may. */
 export function isFree(port: number): Promise<boolean> {
@@ -21,12 +23,14 @@ export function isFree(port: number): Promise<boolean> {
 export async function settlePorts(context: Context, settings: Settings): Promise<Settings> {
   const ports: Partial<Ports> = {};
   for (const name of names) {
-    const known = settings.ports?.[name];
+    const wanted = name === 'edge' ? (context.config.e2bDomain.port ?? undefined) : undefined;
+    const known = wanted ?? settings.ports?.[name];
     if (known !== undefined && (await isFree(known))) {
       ports[name] = known;
       continue;
     }
-    ports[name] = await freshPort(Object.values(ports));
+    const preferred = name === 'edge' && known === undefined && (await isFree(edgePort)) ? edgePort : null;
+    ports[name] = preferred ?? (await freshPort(Object.values(ports)));
     if (known !== undefined) context.progress.warn(`port ${known} of ${name} is in use by another program: ${ports[name]} from now on`);
   }
   const settled: Settings = { ...settings, ports: ports as Ports };

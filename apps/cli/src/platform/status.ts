@@ -18,7 +18,7 @@ function describe(context: Context, status: PlatformStatus | null, machines: Vir
   const rooms = `  rooms running on this machine: ${machines.length}\n`;
   if (!status) return `\n  The platform of ${context.paths.home} is ${style.bold('down')}.\n${machines.length > 0 ? rooms : ''}`;
   const services = status.services.map((service) => [service.name, service.state, String(service.pid ?? ''), String(service.restarts), String(service.lastEnd ?? '')]);
-  const heading = `\n  ${style.bold(status.url)}   ${phase(status, style)}, driver ${status.driver}, up since ${status.startedAt}\n\n`;
+  const heading = `\n  ${style.bold(status.url)}   ${phase(status, style)}, driver ${status.driver}, up since ${status.startedAt}\n${status.e2bDomain === null ? '' : `  E2B_DOMAIN=${status.e2bDomain}\n`}\n`;
   return `${heading}${table([['process', 'state', 'pid', 'restarts', 'last end'], ...services], style)}\n${rooms}`;
 }
 

@@ -31,7 +31,7 @@ export async function startPlatform(context: Context, settings: Settings): Promi
     const running = await readLiveStatus(context.paths.status);
     if (running && running.phase === 'ready' && sameVersion(context, running)) return { status: running, startedNow: false };
     if (running) {
-      if (running.phase === 'ready') context.progress.say('the running platform is of another version or driver: restarting it');
+      if (running.phase === 'ready') context.progress.say('the running platform is of another version, driver or domain: restarting it');
       await stopPlatform(context, running);
     }
     return context.progress.step(
@@ -43,7 +43,9 @@ export async function startPlatform(context: Context, settings: Settings): Promi
 }
 
 function sameVersion(context: Context, status: PlatformStatus): boolean {
-  return status.build === context.config.build && status.driver === context.config.driver;
+  const { build, driver, e2bDomain, debugRoom } = context.config;
+  const sameDomain = status.e2bDomain?.split(':')[0] === e2bDomain.name && (e2bDomain.port === null || (status.e2bDomain.split(':')[1] ?? '443') === String(e2bDomain.port));
+  return status.build === build && status.driver === driver && sameDomain && status.debugRoom === debugRoom;
 }
 
 async function launch(context: Context, settings: Settings): Promise<PlatformStatus> {

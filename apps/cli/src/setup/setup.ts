@@ -48,12 +48,12 @@ async function defaultTemplate(context: Context): Promise<void> {
 }
 
 async function keysAndCertificates(context: Context): Promise<Settings> {
-  const { paths, progress } = context;
+  const { config, paths, progress } = context;
   const started = performance.now();
   const { settings, made } = await prepareHome(paths);
   const done: string[] = made ? ['passwords', 'platform key'] : [];
   if (await ensureRootKey(paths)) done.push('root key');
-  const certificates = await ensureCertificates(paths.tls, ['control-plane', settings.hostId]);
+  const certificates = await ensureCertificates(paths.tls, ['control-plane', settings.hostId, 'edge'], config.e2bDomain.name);
   if (certificates.length > 0) done.push('certificates');
   if (done.length > 0) progress.done('keys and certificates', performance.now() - started, `${done.join(', ')} in ${paths.home}`);
   else progress.same('keys and certificates');

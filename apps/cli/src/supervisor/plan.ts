@@ -4,7 +4,7 @@ import type { CliConfig } from '../cli.config';
 import type { Account, Cluster, Command } from '../embedded-postgres';
 import { postgresCommand, superuserUrl } from '../embedded-postgres';
 import type { HomePaths, Ports, Settings } from '../home';
-import { tlsFiles } from '../setup/certificates';
+import { publicName, tlsFiles } from '../setup/certificates';
 
 /** One process that the supervisor keeps running. Pure data: made of the settings, performed by Service. */
 export interface ServicePlan extends Command {
@@ -13,7 +13,7 @@ export interface ServicePlan extends Command {
   stopSignal: NodeJS.Signals;
 }
 
-export const serviceNames = ['postgres', 'api', 'worker', 'host'] as const;
+export const serviceNames = ['postgres', 'api', 'worker', 'host', 'edge'] as const;
 export type ServiceName = (typeof serviceNames)[number];
 
 export interface PlanFacts {
@@ -52,9 +52,10 @@ export function databaseUrls(facts: PlanFacts): { owner: string; app: string; na
 export function servicePlans(facts: PlanFacts): ServicePlan[] {
   return [
     { name: 'postgres', ...postgresCommand(clusterOf(facts), facts.account), stopSignal: 'SIGINT' },
-    nodeService(facts, 'api', { ...controlPlane(facts), ALCOVE_API_LISTEN: `127.0.0.1:${facts.ports.api}`, ALCOVE_INTERNAL_LISTEN: `127.0.0.1:${facts.ports.internal}`, ALCOVE_PLATFORM_KEY_SHA256: sha256(facts.settings.platformKey) }),
+    nodeService(facts, 'api', { ...controlPlane(facts), ALCOVE_API_LISTEN: `127.0.0.1:${facts.ports.api}`, ALCOVE_INTERNAL_LISTEN: `127.0.0.1:${facts.ports.internal}`, ALCOVE_PLATFORM_KEY_SHA256: sha256(facts.settings.platformKey), ALCOVE_E2B_DOMAIN: e2bDomain(facts) }),
     nodeService(facts, 'worker', controlPlane(facts)),
     nodeService(facts, 'host', host(facts)),
+    nodeService(facts, 'edge', edge(facts)),
   ];
 }
 
@@ -92,6 +93,25 @@ function host(facts: PlanFacts): Record<string, string> {
     ...(facts.config.asRoot ? { ALCOVE_VM_UID_BASE: String(vmUidBase) } : {}),
     ...tls(facts, facts.settings.hostId),
   };
+}
+
+function edge(facts: PlanFacts): Record<string, string> {
+  const shown = tlsFiles(facts.paths.tls, publicName);
+  return {
+    ALCOVE_EDGE_LISTEN: `127.0.0.1:${facts.ports.edge}`,
+    ALCOVE_EDGE_DOMAIN: e2bDomain(facts),
+    ALCOVE_EDGE_CERT: shown.cert,
+    ALCOVE_EDGE_KEY: shown.key,
+    ALCOVE_API_URL: `http://127.0.0.1:${facts.ports.api}`,
+    ALCOVE_CONTROL_URL: `https://127.0.0.1:${facts.ports.internal}`,
+    ...(facts.config.debugRoom === null ? {} : { ALCOVE_EDGE_DEBUG_ROOM: facts.config.debugRoom }),
+    ...tls(facts, 'edge'),
+  };
+}
+
+/** What clients are told as E2B_DOMAIN. */
+export function e2bDomain({ config, ports }: Pick<PlanFacts, 'config' | 'ports'>): string {
+  return ports.edge === 443 ? config.e2bDomain.name : `${config.e2bDomain.name}:${ports.edge}`;
 }
 
 function tls(facts: PlanFacts, name: string): Record<string, string> {

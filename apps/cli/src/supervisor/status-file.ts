@@ -23,6 +23,9 @@ const PlatformStatus = z.object({
   /** Why the start failed, and which process is to blame when it is one. */
   failure: z.object({ service: z.string().nullable(), message: z.string() }).nullable(),
   url: z.string(),
+  /** What clients of E2B's SDK are told as E2B_DOMAIN; null in the status of a version without an edge. */
+  e2bDomain: z.string().nullable().default(null),
+  debugRoom: z.string().nullable().default(null),
   startedAt: z.string(),
   services: z.array(ServiceStatus),
 });

@@ -7,7 +7,7 @@ import { migrateJobs } from '@alcove/jobs';
 import { acceptsQueries, createDatabase } from '../embedded-postgres';
 import { messageOf } from '../failure';
 import { tlsFiles } from '../setup/certificates';
-import { clusterOf, databaseUrls, servicePlans, type PlanFacts, type ServiceName } from './plan';
+import { clusterOf, databaseUrls, e2bDomain, servicePlans, type PlanFacts, type ServiceName } from './plan';
 import { Service } from './service';
 import { startTicksOf, writeStatus, type PlatformStatus } from './status-file';
 
@@ -21,10 +21,10 @@ const roundsPerLogCheck = 60;
 export const stopMs = limits.http.processCloseMs + 2_000;
 const databaseStopMs = 30_000;
 /**
- * One after the other: the api lets calls finish, and they need the host agent; and the host agent's lease is renewed through the api for as long as that takes, so
+ * One after the other: the edge, whose calls need all the others; the api lets calls finish, and they need the host agent; and the host agent's lease is renewed through the api for as long as that takes, so
  * that most of it is left for the next start, which adopts the rooms before it is over.
  */
-const stopOrder: readonly ServiceName[] = ['worker', 'api', 'host', 'postgres'];
+const stopOrder: readonly ServiceName[] = ['edge', 'worker', 'api', 'host', 'postgres'];
 
 class ServiceFailed extends Error {
   constructor(
@@ -93,7 +93,7 @@ export class Supervisor {
     await createDatabase(cluster, urls.name);
     await migrate({ ownerUrl: urls.owner, folder: join(this.facts.config.root, 'prisma', 'migrations'), appPassword: this.facts.settings.appPassword });
     if (this.facts.config.queue === 'postgres') await migrateJobs(urls.owner);
-    const rest: ServiceName[] = ['api', 'worker', 'host'];
+    const rest: ServiceName[] = ['api', 'worker', 'host', 'edge'];
     for (const name of rest) this.#service(name).start();
     await Promise.all(rest.map((name) => this.#untilReady(name)));
   }
@@ -114,6 +114,7 @@ export class Supervisor {
   async #answers(name: ServiceName): Promise<boolean> {
     if (name === 'api') return answersHttp(`http://127.0.0.1:${this.facts.ports.api}/readyz`);
     if (name === 'host') return this.#hostServes();
+    if (name === 'edge') return this.#edgeServes();
     if (name === 'postgres') return acceptsQueries(clusterOf(this.facts));
     // The worker serves nothing: running is all there is to see from outside.
     return this.#service(name).status.pid !== null;
@@ -129,6 +130,21 @@ export class Supervisor {
         answer.on('data', (chunk: Buffer) => (text += chunk.toString()));
         answer.on('end', () => resolve(answer.statusCode === 200 && /"fenced":\s*false/.test(text)));
         answer.on('error', () => resolve(false));
+      });
+      asked.on('timeout', () => asked.destroy());
+      asked.on('error', () => resolve(false));
+      asked.end();
+    });
+  }
+
+  /** The edge answers, and with its certificate: what it answers does not matter. */
+  #edgeServes(): Promise<boolean> {
+    const host = this.facts.config.e2bDomain.name;
+    const ca = readFileSync(tlsFiles(this.facts.paths.tls, 'edge').ca);
+    return new Promise((resolve) => {
+      const asked = request({ host: '127.0.0.1', port: this.facts.ports.edge, path: '/', agent: false, timeout: 2000, ca, servername: host, headers: { host } }, (answer) => {
+        answer.resume();
+        resolve(answer.statusCode !== undefined);
       });
       asked.on('timeout', () => asked.destroy());
       asked.on('error', () => resolve(false));
@@ -160,6 +176,8 @@ export class Supervisor {
         phase: this.#phase,
         failure: this.#failure,
         url: `http://127.0.0.1:${this.facts.ports.api}`,
+        e2bDomain: e2bDomain(this.facts),
+        debugRoom: this.facts.config.debugRoom,
         startedAt: this.#startedAt,
         services: [...this.#services.values()].map((service) => service.status),
       });
