@@ -61,6 +61,16 @@ const bodies: Partial<Record<RouteId, CallOptions>> = {
   writeFile: { body: 'x' },
   moveFile: { json: { from: 'a', to: 'b' } },
   makeFolder: { json: { path: 'a' } },
+  setTimeout: { json: { timeoutMs: 60_000 } },
+  setLifecycle: { json: { onTimeout: 'pause' } },
+  setNetwork: { json: { allowOut: [] } },
+  setMetadata: { json: {} },
+  takeSnapshot: { json: {} },
+  forkRoom: { json: {} },
+  startProcess: { json: { command: ['true'] } },
+  writeProcess: { body: 'x' },
+  signalProcess: { json: { signal: 'SIGTERM' } },
+  resizeProcess: { json: { cols: 80, rows: 24 } },
   e2bCreate: { json: { templateID: 'default' } },
   e2bCreateV1: { json: { templateID: 'base' } },
   e2bConnect: { json: { timeout: 60 } },
@@ -133,8 +143,9 @@ describe('every route that needs a key', () => {
   });
 
   it("answers another tenant's ids as if they did not exist", async () => {
-    const ofRooms = keyed.filter(([, route]) => /:(roomId|sandboxId)/.test(route.path));
-    expect(ofRooms.length).toBeGreaterThan(29);
+    // A terminal is a WebSocket, and refused as one: below.
+    const ofRooms = keyed.filter(([id, route]) => id !== 'pty' && /:(roomId|sandboxId)/.test(route.path));
+    expect(ofRooms.length).toBeGreaterThan(44);
     for (const [id, route] of ofRooms) expect(await refusal(id, route, foreign.key)).toEqual({ id, status: 404, code: 'room.not_found', asProblem: true });
     for (const [id, route] of keyed.filter(([, row]) => row.path.includes(':userId'))) expect(await refusal(id, route, foreign.key)).toEqual({ id, status: 404, code: 'user.not_found', asProblem: true });
     expect(((await (await rig.call('GET', '/v1/rooms', { key: foreign.key })).json()) as { rooms: unknown[] }).rooms).toEqual([]);

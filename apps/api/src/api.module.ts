@@ -12,8 +12,12 @@ import { EventsController } from './controllers/events.controller';
 import { FilesController } from './controllers/files.controller';
 import { InRoomController } from './controllers/in-room.controller';
 import { PlatformController } from './controllers/platform.controller';
+import { PortsController } from './controllers/ports.controller';
+import { ProcessesController } from './controllers/processes.controller';
 import { RoomsController } from './controllers/rooms.controller';
+import { SnapshotsController } from './controllers/snapshots.controller';
 import { TenantsController } from './controllers/tenants.controller';
+import { TerminalsController } from './controllers/terminals.controller';
 import { UsersController } from './controllers/users.controller';
 import { Metrics } from './door/metrics';
 import { OpenCalls } from './door/open-calls';
@@ -30,7 +34,9 @@ import { RoomCalls } from './streams/room-calls';
 import { CLOCK, LOG } from './tokens';
 
 /** The controllers of the public API; between them they handle every route of the table. */
-export const controllers = [TenantsController, UsersController, RoomsController, EventsController, InRoomController, FilesController, PlatformController];
+export const controllers = [
+  TenantsController, UsersController, RoomsController, SnapshotsController, EventsController, InRoomController, ProcessesController, TerminalsController, PortsController, FilesController, PlatformController,
+];
 /** And of E2B's face. */
 export const e2bControllers = [E2bSandboxesController, E2bSnapshotsController, E2bTemplatesController, E2bNotServedController];
 

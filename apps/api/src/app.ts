@@ -10,10 +10,13 @@ import { RoomsService } from '@alcove/rooms';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { ApiModule } from './api.module';
 import type { ApiConfig } from './config';
+import { PortsController } from './controllers/ports.controller';
+import { TerminalsController } from './controllers/terminals.controller';
 import { Door, requestId } from './door/door';
 import { Metrics } from './door/metrics';
 import { OpenCalls } from './door/open-calls';
 import { ProblemFilter } from './door/problems';
+import { Upgrades } from './door/upgrades';
 import { internalListener } from './internal/heartbeats';
 import { nestLog } from './nest-log';
 
@@ -76,6 +79,8 @@ export async function createApi(config: ApiConfig, parts: ApiParts = {}): Promis
   app.useGlobalFilters(filter);
   await app.init();
   door.assertComplete();
+  const [terminals, ports] = [app.get(TerminalsController), app.get(PortsController)];
+  new Upgrades(door, calls, { pty: (call) => terminals.open(call), forwardPort: (call) => ports.upgrade(call) }, config.trustProxy !== false, log).install(app.getHttpServer() as Server);
   const internal = internalListener(config.tls, app.get(FleetService), app.get(RoomsService), metrics, log);
   const close = async (): Promise<void> => {
     const server = app.getHttpServer() as Server;

@@ -6,6 +6,8 @@ const reportLines = { incarnations: 10_000, ended: 2_000 };
 /** Every bound in one place. Units are in the names. */
 export const limits = {
   http: { bodyBytes: 1 << 20, invocationBodyBytes: 8 << 20, fileBytes: 1 << 30, headerBytes: 32 << 10, ssePingMs: 15_000, bodyIdleMs: 30_000, closeMs: 10_000, processCloseMs: 15_000, idempotencyKeyChars: 128, idempotencyTtlMs: 24 * 3600_000 },
+  /** A terminal over WebSocket: one message, what waits to be typed, a message of words. */
+  terminal: { messageBytes: 256 << 10, queueBytes: 1 << 20, textBytes: 1 << 10, partingMs: 1_000 },
   page: { default: 50, max: 200 },
   room: { metadataKeys: 32, metadataKeyChars: 64, metadataValueChars: 512, metadataBytes: 8192, envVars: 64, envNameChars: 128, envValueBytes: 16 << 10, envBytes: 48 << 10, memoryMiBMin: 256, memoryMiBMax: 8192, diskMiBMax: 64 << 10, vcpusMax: 8, userIdChars: 128, roomsPerUser: 1, sandboxesPerUser: 100, snapshotsPerUser: 100, snapshotNameChars: 128, forks: 16, holders: 64, timeoutMsMax: 366 * 24 * 3600_000, sandboxTimeoutMs: 300_000, autoResumeMs: 300_000, networkTargets: 256, networkTargetChars: 256, networkRules: 10, networkHeaders: 20 },
   channel: { frameBytes: 65_536, headerBytes: 12, windowBytes: 262_144, streams: 256, syncScanBytes: 1 << 20, syncTimeoutMs: 1000, syncAttempts: 5, fieldsCount: 1024, fieldNameChars: 32, pingBytes: 64, controlBytes: 1 << 20, strayBytes: 4 << 20, queueSegments: 64 },

@@ -1,8 +1,10 @@
+import type { IncomingMessage } from 'node:http';
 import { request } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { newId } from '@alcove/base';
 import type { GoneReport, Heartbeat, HeartbeatAnswer, HostDescription, HostState, IncarnationState, RunningReport, SealedReport, TlsIdentity } from '@alcove/contracts';
-import { Problem } from '@alcove/contracts';
+import { edgePaths, Problem } from '@alcove/contracts';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 
 export type RoomParams = { roomId: string; n: string; '*'?: string };
@@ -20,6 +22,7 @@ export class StubHost {
   readonly #incarnations = new Map<string, IncarnationState>();
   readonly #answers = new Map<string, Answer>();
   readonly #held = new Map<string, Promise<void>>();
+  readonly #ports = new Map<number, (socket: Duplex) => void>();
   /** How many rooms it says that it takes. */
   roomsMax = 1000;
   #sequence = 0;
@@ -47,6 +50,7 @@ export class StubHost {
       return this.#obey(roomId, Number(n), verb, order);
     });
     this.#server.route({ method: ['GET', 'POST', 'PUT', 'DELETE'], url: '/rooms/:roomId/incarnations/:n/*', handler: async (asked: FastifyRequest<{ Params: RoomParams }>, reply) => this.#inRoom(asked, reply) });
+    this.#server.server.on('upgrade', (asked: IncomingMessage, socket: Duplex, head: Buffer) => this.#tunnel(asked, socket, head));
   }
 
   /** Keeps the answers to this verb until the result is called. */
@@ -62,6 +66,11 @@ export class StubHost {
   /** Answers `<METHOD> <path below the incarnation>` from now on. */
   on(call: string, answer: Answer): void {
     this.#answers.set(call, answer);
+  }
+
+  /** What listens on a port in every room from now on: it gets the connections of the tunnels there. */
+  port(number: number, onConnection: (socket: Duplex) => void): void {
+    this.#ports.set(number, onConnection);
   }
 
   async listen(): Promise<void> {
@@ -110,6 +119,18 @@ export class StubHost {
     return { ...report, image, stallMs: 1, durableMs: 1, steps: {} };
   }
 
+  #tunnel(asked: IncomingMessage, socket: Duplex, head: Buffer): void {
+    socket.on('error', () => undefined);
+    const [, roomId, n, port] = /^\/rooms\/([^/]+)\/incarnations\/(\d+)\/ports\/(\d+)$/.exec(asked.url ?? '') ?? [];
+    if (asked.headers.upgrade !== edgePaths.tunnelProtocol) return refuseTunnel(socket, new Problem('request.invalid'));
+    if (!this.#incarnations.has(`${roomId}/${n}`)) return refuseTunnel(socket, new Problem('incarnation.stale'));
+    const listener = this.#ports.get(Number(port));
+    if (!listener) return refuseTunnel(socket, new Problem('agent.unreachable', { detail: `nothing listens on port ${port} in the room` }));
+    socket.write(`HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: ${edgePaths.tunnelProtocol}\r\n\r\n`);
+    if (head.length > 0) socket.unshift(head);
+    listener(socket);
+  }
+
   async #inRoom(asked: FastifyRequest<{ Params: RoomParams }>, reply: FastifyReply): Promise<unknown> {
     const { roomId, n } = asked.params;
     if (!this.#incarnations.has(`${roomId}/${n}`)) throw new Problem('incarnation.stale');
@@ -117,6 +138,12 @@ export class StubHost {
     if (!answer) throw new Problem('agent.unreachable');
     return answer(asked, reply);
   }
+}
+
+function refuseTunnel(socket: Duplex, problem: Problem): void {
+  const body = JSON.stringify(problem.toBody());
+  socket.resume();
+  socket.end(`HTTP/1.1 ${problem.status} No\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`);
 }
 
 /** The whole body of a request to the stub. */

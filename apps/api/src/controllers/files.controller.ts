@@ -1,17 +1,34 @@
 import type { Readable } from 'node:stream';
-import { Controller } from '@nestjs/common';
+import { Controller, Inject } from '@nestjs/common';
+import type { Clock } from '@alcove/base';
 import { FileEntry, FileList } from '@alcove/contracts';
 import type { z } from 'zod';
+import { OpenCalls } from '../door/open-calls';
 import { Asked, Route, type Call } from '../door/route';
 import { FileWritten } from '../door/routes';
 import { dropBody, passOn, pathWith, readAnswer, tellRoute } from '../streams/answers';
 import { RoomCalls, type RoomAnswer, type RoomCall } from '../streams/room-calls';
+import { eventStream, eventStreamHeaders } from '../streams/sse';
+import { watchEvents } from '../streams/watch-events';
+import { CLOCK } from '../tokens';
 
-type FileCall = Call<'readFile' | 'writeFile' | 'removeFile' | 'listFiles' | 'statFile' | 'moveFile' | 'makeFolder'>;
+type FileCall = Call<'readFile' | 'writeFile' | 'removeFile' | 'listFiles' | 'statFile' | 'moveFile' | 'makeFolder' | 'watchFiles'>;
 
 @Controller()
 export class FilesController {
-  constructor(private readonly roomCalls: RoomCalls) {}
+  constructor(
+    private readonly roomCalls: RoomCalls,
+    private readonly openCalls: OpenCalls,
+    @Inject(CLOCK) private readonly clock: Clock,
+  ) {}
+
+  @Route('watchFiles')
+  async watch(@Asked() call: Call<'watchFiles'>): Promise<Readable> {
+    const answer = await this.#open(call, 'GET', 'files/watch');
+    this.openCalls.follows(call.signal);
+    void call.reply.headers(eventStreamHeaders);
+    return eventStream(watchEvents(answer.body, call.signal), this.clock, call.signal);
+  }
 
   @Route('readFile')
   async read(@Asked() call: Call<'readFile'>): Promise<Readable> {

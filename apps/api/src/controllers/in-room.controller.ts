@@ -1,10 +1,10 @@
 import type { Readable } from 'node:stream';
 import { Controller, Inject } from '@nestjs/common';
 import type { Clock } from '@alcove/base';
-import { invocationHeaders, sessionHeader } from '@alcove/contracts';
+import { invocationHeaders, RoomFiguresList, sessionHeader } from '@alcove/contracts';
 import { OpenCalls } from '../door/open-calls';
 import { Asked, Route, type Call } from '../door/route';
-import { passOn, pathWith, pick, tellRoute } from '../streams/answers';
+import { passOn, pathWith, pick, readAnswer, tellRoute } from '../streams/answers';
 import { execEvents } from '../streams/exec-events';
 import { logEvents } from '../streams/log-events';
 import { RoomCalls } from '../streams/room-calls';
@@ -33,6 +33,13 @@ export class InRoomController {
     tellRoute(reply, answer);
     void reply.headers(eventStreamHeaders);
     return eventStream(execEvents(answer.body, signal), this.clock, signal);
+  }
+
+  @Route('figures')
+  async figures(@Asked() { principal, params, signal, reply }: Call<'figures'>): Promise<RoomFiguresList> {
+    const answer = await this.roomCalls.open({ principal, roomId: params.roomId, wake: false, signal, method: 'GET', path: 'figures' });
+    tellRoute(reply, answer);
+    return readAnswer(answer, RoomFiguresList);
   }
 
   @Route('logs')

@@ -29,13 +29,33 @@ export class RoomsController {
   }
 
   @Route('wakeRoom')
-  wake(@Asked() { principal, params, signal }: Call<'wakeRoom'>): Promise<WakeAnswer> {
-    return this.rooms.wake(principal, params.roomId, signal);
+  wake(@Asked() { principal, params, body, signal }: Call<'wakeRoom'>): Promise<WakeAnswer> {
+    return this.rooms.wake(principal, params.roomId, signal, given(body));
   }
 
   @Route('hibernateRoom')
-  hibernate(@Asked() { principal, params, signal }: Call<'hibernateRoom'>): Promise<Room> {
-    return this.rooms.hibernate(principal, params.roomId, signal);
+  hibernate(@Asked() { principal, params, body, signal }: Call<'hibernateRoom'>): Promise<Room> {
+    return this.rooms.hibernate(principal, params.roomId, signal, given(body));
+  }
+
+  @Route('setTimeout')
+  setTimeout(@Asked() { principal, params, body }: Call<'setTimeout'>): Promise<Room> {
+    return this.rooms.setTimeout(principal, params.roomId, body.timeoutMs);
+  }
+
+  @Route('setLifecycle')
+  setLifecycle(@Asked() { principal, params, body }: Call<'setLifecycle'>): Promise<Room> {
+    return this.rooms.setLifecycle(principal, params.roomId, body);
+  }
+
+  @Route('setNetwork')
+  setNetwork(@Asked() { principal, params, body }: Call<'setNetwork'>): Promise<Room> {
+    return this.rooms.setNetwork(principal, params.roomId, body);
+  }
+
+  @Route('setMetadata')
+  setMetadata(@Asked() { principal, params, body }: Call<'setMetadata'>): Promise<Room> {
+    return this.rooms.setMetadata(principal, params.roomId, body);
   }
 
   @Route('setEnv')
@@ -47,4 +67,9 @@ export class RoomsController {
   removeEnv(@Asked() { principal, params }: Call<'removeEnv'>): Promise<Room> {
     return this.rooms.removeEnv(principal, params.roomId, params.name);
   }
+}
+
+/** What was said; a body is optional where nothing need be. */
+function given<T extends object>(body: T | undefined): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(body ?? {}).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> };
 }

@@ -1,8 +1,13 @@
+import type { Duplex } from 'node:stream';
 import { limits, type Clock } from '@alcove/base';
 import { Problem } from '@alcove/contracts';
 import type { FastifyReply } from 'fastify';
 
 const partingMs = 500;
+
+interface Closing {
+  once(event: 'close', listener: () => void): unknown;
+}
 
 /**
  * The calls that are under way. Each has a signal that is aborted when its caller goes away; at a shutdown those that would never end by themselves are ended
@@ -25,11 +30,20 @@ export class OpenCalls {
 
   /** Watches a call until its response is done. onEnd runs once, however it ended. */
   add(reply: FastifyReply, onEnd: () => void): AbortSignal {
+    return this.#watch(reply.raw, () => reply.raw.writableFinished, onEnd);
+  }
+
+  /** Watches a call that has taken its connection for itself: its end is the connection's. */
+  addConnection(socket: Duplex, onEnd: () => void): AbortSignal {
+    return this.#watch(socket, () => false, onEnd);
+  }
+
+  #watch(line: Closing, isFinished: () => boolean, onEnd: () => void): AbortSignal {
     const controller = new AbortController();
     this.#calls.set(controller.signal, { controller, follows: false });
-    reply.raw.once('close', () => {
+    line.once('close', () => {
       this.#calls.delete(controller.signal);
-      if (!reply.raw.writableFinished) controller.abort(new Problem('unavailable', { detail: 'The caller went away.' }));
+      if (!isFinished()) controller.abort(new Problem('unavailable', { detail: 'The caller went away.' }));
       onEnd();
       if (this.#calls.size === 0) this.#drained?.();
     });

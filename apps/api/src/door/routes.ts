@@ -1,7 +1,8 @@
 import { limits } from '@alcove/base';
 import {
-  ApiKey, CreateApiKey, CreateRoom, CreateTenant, EnvVars, ExecEvent, ExecRequest, FileEntry, FileList, FileListQuery, FileMakeFolder, FileMove, FileReadQuery, FileRemoveQuery, FileWriteQuery,
-  ListRooms, ListUsers, LogsQuery, NewApiKey, Room, RoomEvent, RoomPage, RotateApiKey, Tenant, TenantPage, User, UserPage, WakeAnswer, type ProblemCode,
+  ApiKey, CreateApiKey, CreateRoom, CreateSnapshot, CreateTenant, EnvVars, ExecEvent, ExecRequest, FileChange, FileEntry, FileList, FileListQuery, FileMakeFolder, FileMove, FileReadQuery,
+  FileRemoveQuery, FileWriteQuery, ForkRoom, ListRooms, ListSnapshots, ListUsers, LogsQuery, Metadata, NewApiKey, ProcessList, ProcessStart, Room, RoomEvent, RoomFiguresList, RoomLifecycle, RoomNetwork,
+  RoomPage, RotateApiKey, Snapshot, SnapshotPage, Tenant, TenantPage, TerminalSize, User, UserPage, WakeAnswer, type ProblemCode,
 } from '@alcove/contracts';
 import { z } from 'zod';
 import type { RouteSpec } from './route';
@@ -17,16 +18,45 @@ const Wake = z.strictObject({ wake });
 /** What was written, in bytes. */
 export const FileWritten = z.strictObject({ size: z.int() }).meta({ id: 'FileWritten' });
 const KeyPage = z.strictObject({ keys: z.array(ApiKey) }).meta({ id: 'KeyPage' });
+/** When the room ends by itself from now on, milliseconds. */
+const SetTimeout = z.strictObject({ timeoutMs: z.int().min(1).max(limits.room.timeoutMsMax) }).meta({ id: 'SetTimeout' });
+const HibernateHow = z.strictObject({ keepMemory: z.boolean().optional().meta({ description: 'false: only the disk is kept, and the next start is a boot' }) }).meta({ id: 'HibernateHow' }).optional();
+const WakeHow = z
+  .strictObject({
+    memory: z.boolean().optional().meta({ description: 'false: a boot from its disk, whatever memory it has' }),
+    timeoutMs: SetTimeout.shape.timeoutMs.optional().meta({ description: 'It lives at least this long from now on' }),
+  })
+  .meta({ id: 'WakeHow' })
+  .optional();
+const ForkProblem = z.strictObject({ code: z.string(), title: z.string(), status: z.int(), detail: z.string().optional() }).meta({ id: 'ForkProblem' });
+/** One entry per fork that was asked for: the room, or why there is none. */
+export const Forks = z.strictObject({ forks: z.array(z.union([z.strictObject({ room: Room }), z.strictObject({ problem: ForkProblem })])) }).meta({ id: 'Forks' });
+export const ProcessStarted = z.strictObject({ pid: z.int() }).meta({ id: 'ProcessStarted' });
+const ProcessInput = z.strictObject({ close: z.stringbool().default(false).meta({ description: 'true: this is the end of its input' }), wake });
+const ProcessSignal = z.strictObject({ signal: z.union([z.int().min(1).max(64), z.string().regex(/^SIG[A-Z0-9]{1,16}$/)]) }).meta({ id: 'ProcessSignal' });
+const WatchQuery = z.strictObject({ path: FileReadQuery.shape.path, recursive: z.stringbool().default(false), wake });
+const PtyQuery = z.strictObject({
+  cols: z.coerce.number().pipe(TerminalSize.shape.cols).default(80),
+  rows: z.coerce.number().pipe(TerminalSize.shape.rows).default(24),
+  cwd: ProcessStart.shape.cwd,
+  user: ProcessStart.shape.user,
+  command: z.string().min(1).max(limits.exec.argBytes).optional().meta({ description: 'Run by `bash -lc`; without it, a login shell' }),
+  pid: z.coerce.number().int().min(1).max(2 ** 31).optional().meta({ description: 'Attaches to this process instead of starting one' }),
+  end: z.stringbool().default(false).meta({ description: 'true: the process ends with the connection; else it lives on' }),
+  wake,
+});
 const Health = z.strictObject({ ok: z.literal(true) }).meta({ id: 'Health' });
 const Readiness = z.strictObject({ ready: z.boolean(), notReady: z.array(z.string()) }).meta({ id: 'Readiness' });
 
 const aRoom: ProblemCode[] = ['room.not_found', 'room.gone'];
 /** Changes of a room's row: others may change it at the same time. */
 const aChange: ProblemCode[] = [...aRoom, 'room.busy'];
+const aCopy: ProblemCode[] = ['room.failed', 'room.limit', 'room.frozen'];
 const aPlace: ProblemCode[] = ['host.unavailable', 'host.capacity', 'vault.key_unavailable'];
 const aStart: ProblemCode[] = [...aChange, ...aPlace, 'room.failed', 'room.wake_timeout', 'host.disk_full', 'host.fenced', 'engine.missing', 'engine.failed'];
 const inRoom: ProblemCode[] = [...aStart, 'room.not_running', 'guest.closed', 'guest.protocol', 'guest.limit', 'guest.io'];
 const aFile: ProblemCode[] = [...inRoom, 'file.not_found', 'file.denied', 'file.kind'];
+const aProcess: ProblemCode[] = [...inRoom, 'exec.not_found', 'guest.unsupported'];
 
 export const routes = {
   createTenant: {
@@ -73,7 +103,7 @@ export const routes = {
 
   createRoom: {
     method: 'POST', path: '/v1/rooms', tag: 'Rooms', summary: 'Create a room', description: 'The room starts at once; the answer does not wait for it.', access: 'rooms:write', idempotent: true,
-    body: { json: CreateRoom }, answer: { status: 201, description: 'The room', schema: Room }, problems: ['room.limit', 'template.not_found', 'user.gone', ...aPlace],
+    body: { json: CreateRoom }, answer: { status: 201, description: 'The room', schema: Room }, problems: ['room.limit', 'template.not_found', 'snapshot.not_found', 'user.gone', ...aPlace],
   },
   listRooms: {
     method: 'GET', path: '/v1/rooms', tag: 'Rooms', summary: 'List rooms', description: 'By user, state or metadata (`metadata[team]=a`).', access: 'rooms:read',
@@ -89,11 +119,47 @@ export const routes = {
   },
   wakeRoom: {
     method: 'POST', path: '/v1/rooms/:roomId/wake', tag: 'Rooms', summary: 'Wake a room and wait until it runs', access: 'rooms:write',
-    answer: { status: 200, description: 'The running room, and where its memory came from', schema: WakeAnswer }, problems: aStart,
+    body: { json: WakeHow }, answer: { status: 200, description: 'The running room, and where its memory came from', schema: WakeAnswer }, problems: aStart,
   },
   hibernateRoom: {
     method: 'POST', path: '/v1/rooms/:roomId/hibernate', tag: 'Rooms', summary: 'Put a room to sleep and wait until its image is durable', access: 'rooms:write',
-    answer: { status: 200, description: 'The sleeping room', schema: Room }, problems: [...aChange, 'room.failed'],
+    body: { json: HibernateHow }, answer: { status: 200, description: 'The sleeping room', schema: Room }, problems: [...aChange, 'room.failed'],
+  },
+  setTimeout: {
+    method: 'PUT', path: '/v1/rooms/:roomId/timeout', tag: 'Rooms', summary: 'Say when a room ends by itself', description: 'From now on; sooner or later than before. Then it is put to sleep or destroyed, as its lifecycle says.', access: 'rooms:write',
+    body: { json: SetTimeout }, answer: { status: 200, description: 'The room', schema: Room }, problems: [...aChange, 'room.not_running'],
+  },
+  setLifecycle: {
+    method: 'PUT', path: '/v1/rooms/:roomId/lifecycle', tag: 'Rooms', summary: 'Say how a room ends by itself', description: 'What is left out stays as it is. It holds for every start from now on.', access: 'rooms:write',
+    body: { json: RoomLifecycle.partial() }, answer: { status: 200, description: 'The room', schema: Room }, problems: aChange,
+  },
+  setNetwork: {
+    method: 'PUT', path: '/v1/rooms/:roomId/network', tag: 'Rooms', summary: "Replace what a room's network is to be", description: 'What is left out is as in a new room.', access: 'rooms:write',
+    body: { json: RoomNetwork.partial() }, answer: { status: 200, description: 'The room', schema: Room }, problems: aChange,
+  },
+  setMetadata: {
+    method: 'PUT', path: '/v1/rooms/:roomId/metadata', tag: 'Rooms', summary: "Replace a room's metadata", access: 'rooms:write',
+    body: { json: Metadata }, answer: { status: 200, description: 'The room', schema: Room }, problems: aChange,
+  },
+  forkRoom: {
+    method: 'POST', path: '/v1/rooms/:roomId/forks', tag: 'Rooms', summary: 'Make rooms that go on from where this one is', description: 'Of the same user, each with an identity of its own. Each runs or fails by itself.', access: 'rooms:write',
+    body: { json: ForkRoom }, answer: { status: 201, description: 'One entry per fork', schema: Forks }, problems: [...aStart, ...aCopy],
+  },
+  takeSnapshot: {
+    method: 'POST', path: '/v1/rooms/:roomId/snapshots', tag: 'Rooms', summary: 'Copy a room as it is now', description: 'Memory and disk, to make rooms of the same user from. A room that runs sleeps for it, and wakes again.', access: 'rooms:write',
+    body: { json: CreateSnapshot }, answer: { status: 201, description: 'The snapshot', schema: Snapshot }, problems: [...aStart, ...aCopy],
+  },
+  listSnapshots: {
+    method: 'GET', path: '/v1/snapshots', tag: 'Rooms', summary: 'List snapshots', description: 'The newest first.', access: 'rooms:read',
+    query: ListSnapshots, answer: { status: 200, description: 'A page of snapshots', schema: SnapshotPage }, problems: [],
+  },
+  getSnapshot: {
+    method: 'GET', path: '/v1/snapshots/:snapshotId', tag: 'Rooms', summary: 'Get a snapshot', access: 'rooms:read',
+    answer: { status: 200, description: 'The snapshot', schema: Snapshot }, problems: ['snapshot.not_found'],
+  },
+  removeSnapshot: {
+    method: 'DELETE', path: '/v1/snapshots/:snapshotId', tag: 'Rooms', summary: 'Remove a snapshot', description: 'Rooms that were made from it stay.', access: 'rooms:write',
+    answer: { status: 204, description: 'It is gone' }, problems: ['snapshot.not_found'],
   },
   roomEvents: {
     method: 'GET', path: '/v1/rooms/:roomId/events', tag: 'Rooms', summary: 'Follow what happens to a room', access: 'rooms:read',
@@ -120,6 +186,51 @@ export const routes = {
   exec: {
     method: 'POST', path: '/v1/rooms/:roomId/exec', tag: 'In the room', summary: 'Run a command', description: 'Server-sent events: start, stdout, stderr, exit. Going away ends the command.', access: 'rooms:exec',
     query: Wake, body: { json: ExecRequest }, answer: { status: 200, description: 'Events named by their kind', schema: ExecEvent, type: 'text/event-stream' }, problems: [...inRoom, 'exec.not_found', 'file.not_found', 'file.denied', 'file.kind'],
+  },
+  startProcess: {
+    method: 'POST', path: '/v1/rooms/:roomId/processes', tag: 'In the room', summary: 'Start a process in the background', description: 'It lives on when nobody listens, also over a sleep. Its output is told to who listens, and kept nowhere.', access: 'rooms:exec',
+    query: Wake, body: { json: ProcessStart }, answer: { status: 201, description: 'Its number', schema: ProcessStarted }, problems: [...aProcess, 'file.not_found', 'file.denied', 'file.kind'],
+  },
+  listProcesses: {
+    method: 'GET', path: '/v1/rooms/:roomId/processes', tag: 'In the room', summary: 'List the processes that run', description: 'Those that were started in the background.', access: 'rooms:exec',
+    query: Wake, answer: { status: 200, description: 'The processes', schema: ProcessList }, problems: aProcess,
+  },
+  attachProcess: {
+    method: 'GET', path: '/v1/rooms/:roomId/processes/:pid/output', tag: 'In the room', summary: 'Listen to a process', description: 'Server-sent events, from now on. Going away leaves the process alone.', access: 'rooms:exec',
+    query: Wake, answer: { status: 200, description: 'Events named by their kind', schema: ExecEvent, type: 'text/event-stream' }, problems: aProcess,
+  },
+  writeProcess: {
+    method: 'POST', path: '/v1/rooms/:roomId/processes/:pid/input', tag: 'In the room', summary: 'Give a process input', access: 'rooms:exec',
+    query: ProcessInput, body: { bytes: limits.exec.stdinBytes }, answer: { status: 204, description: 'It has it' }, problems: aProcess,
+  },
+  signalProcess: {
+    method: 'POST', path: '/v1/rooms/:roomId/processes/:pid/signal', tag: 'In the room', summary: 'Send a process a signal', access: 'rooms:exec',
+    query: Wake, body: { json: ProcessSignal }, answer: { status: 204, description: 'It was sent' }, problems: aProcess,
+  },
+  resizeProcess: {
+    method: 'POST', path: '/v1/rooms/:roomId/processes/:pid/size', tag: 'In the room', summary: "Change the size of a process's terminal", access: 'rooms:exec',
+    query: Wake, body: { json: TerminalSize }, answer: { status: 204, description: 'It was changed' }, problems: aProcess,
+  },
+  pty: {
+    method: 'GET', path: '/v1/rooms/:roomId/pty', tag: 'In the room', summary: 'A terminal, as a WebSocket', access: 'rooms:exec',
+    description: 'Binary messages are what the terminal shows and what is typed. Text messages are JSON: first `{"pid": …}` from here, `{"resize": {"cols", "rows"}}` to here, and `{"exit": …}` or `{"error": {"code"}}` from here at the end. '
+      + 'Closing only detaches, unless `end=true`. A browser, which cannot send Authorization, offers the subprotocols `alcove.pty` and `alcove.key.<key>`.',
+    query: PtyQuery, answer: { status: 101, description: 'The connection is a WebSocket' }, problems: [...aProcess, 'file.not_found'],
+  },
+  figures: {
+    method: 'GET', path: '/v1/rooms/:roomId/figures', tag: 'In the room', summary: 'What a room uses', description: 'The newest sample last. A room that sleeps is not woken for it.', access: 'rooms:exec',
+    answer: { status: 200, description: 'Samples', schema: RoomFiguresList }, problems: inRoom,
+  },
+  forwardPort: {
+    method: 'ALL', path: '/v1/rooms/:roomId/ports/:port/*', tag: 'In the room', summary: 'Ask a server in the room', access: 'rooms:exec',
+    description: 'Any method. The rest of the path, the query, the body and most headers go to 127.0.0.1:port in the room, and its answer comes back. A room that sleeps wakes first. '
+      + 'Neither the key nor cookies go in; cookies and what would bind a browser to the room stay inside.',
+    query: 'any', body: { stream: limits.http.fileBytes }, answer: { status: 200, description: "The server's answer", type: '*/*' }, problems: [...inRoom, 'agent.unreachable'],
+  },
+  watchFiles: {
+    method: 'GET', path: '/v1/rooms/:roomId/files/watch', tag: 'In the room', summary: 'Follow what changes in a folder', access: 'rooms:exec',
+    description: 'Server-sent events: `watching` once the watch stands, then one for each change; `error` when the watch ends before its listener.',
+    query: WatchQuery, answer: { status: 200, description: 'Events named by the kind of change', schema: FileChange, type: 'text/event-stream' }, problems: aFile,
   },
   readFile: {
     method: 'GET', path: '/v1/rooms/:roomId/files', tag: 'In the room', summary: 'Read a file', access: 'rooms:exec',

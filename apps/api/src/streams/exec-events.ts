@@ -1,26 +1,9 @@
-import { limits } from '@alcove/base';
 import { ExecEvent, Problem } from '@alcove/contracts';
+import { linesOf } from './lines';
 import type { SseEvent } from './sse';
 
-/** A line is at most one frame of the channel in base64, and its wrapping. */
-const lineBytes = 4 * limits.channel.frameBytes;
-const lineFeed = 0x0a;
-
-/** The lines of a stream of bytes, each at most `lineBytes` long. Throws guest.protocol when one is longer. */
-async function* linesOf(source: AsyncIterable<Buffer>): AsyncGenerator<string> {
-  let rest: Buffer = Buffer.alloc(0);
-  for await (const chunk of source) {
-    rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
-    for (let end = rest.indexOf(lineFeed); end >= 0; end = rest.indexOf(lineFeed)) {
-      yield rest.subarray(0, end).toString('utf8');
-      rest = rest.subarray(end + 1);
-    }
-    if (rest.length > lineBytes) throw new Problem('guest.protocol', { detail: 'An over-long line.' });
-  }
-  if (rest.length > 0) throw new Problem('guest.closed', { detail: 'The stream ended inside a line.' });
-}
-
-function parseLine(line: string): ExecEvent {
+/** The event in a line of a host's. Throws guest.protocol. */
+export function parseExecEvent(line: string): ExecEvent {
   try {
     return ExecEvent.parse(JSON.parse(line));
   } catch (cause) {
@@ -36,7 +19,7 @@ export async function* execEvents(source: AsyncIterable<Buffer>, signal: AbortSi
   let ended = false;
   try {
     for await (const line of linesOf(source)) {
-      const event = parseLine(line);
+      const event = parseExecEvent(line);
       ended = event.event === 'exit' || event.event === 'error';
       yield { event: event.event, data: event };
     }

@@ -1,4 +1,4 @@
-import type { Readable } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
 import { Inject, Injectable } from '@nestjs/common';
 import type { Log } from '@alcove/base';
 import { isProblem, Problem, type Principal, type ProblemCode } from '@alcove/contracts';
@@ -59,7 +59,23 @@ export class RoomCalls {
     });
   }
 
-  async #route(call: RoomCall): Promise<RoomRoute> {
+  /** A connection to a port in the room, once it runs. Made once more when the room was lost: nothing was sent yet. Throws as open does. */
+  async tunnel(call: Pick<RoomCall, 'principal' | 'roomId' | 'wake' | 'signal'> & { readonly port: number }): Promise<{ socket: Duplex; route: RoomRoute }> {
+    const connect = async (route: RoomRoute) => ({ socket: await this.hosts.tunnel({ host: route.host, roomId: call.roomId, incarnation: route.incarnation, port: call.port, signal: call.signal }), route });
+    const first = await this.#route(call);
+    try {
+      return await connect(first);
+    } catch (error) {
+      if (!isProblem(error) || !lostCodes.has(error.code) || call.signal.aborted) throw error;
+      if (!(await this.rooms.reportLost(first, error.code)) && error.code !== 'incarnation.stale') throw error;
+      this.metrics.roomLost(error.code);
+    }
+    return connect(await this.#route(call)).catch((error: unknown) => {
+      throw toldOutside(error);
+    });
+  }
+
+  async #route(call: Pick<RoomCall, 'principal' | 'roomId' | 'wake' | 'signal'>): Promise<RoomRoute> {
     const route = await this.rooms.route(call.principal, call.roomId, { wake: call.wake, signal: call.signal });
     if (route.wokenMs > 0) this.metrics.woke(route.resumedFrom ?? 'unknown', route.wokenMs);
     return route;
