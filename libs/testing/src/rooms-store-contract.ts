@@ -1,5 +1,5 @@
 import { isProblem, type ImageRef } from '@alcove/contracts';
-import { absentRoom, change, type IncarnationReport, type LifecycleEvent, type RoomLimit, type RoomRecord, type RoomSave, type RoomsStore } from '@alcove/rooms';
+import { absentRoom, change, type IncarnationReport, type LifecycleEvent, type NewRoom, type RoomLimit, type RoomQuery, type RoomRecord, type RoomSave, type RoomsStore } from '@alcove/rooms';
 import { newId, newUuid } from '@alcove/base';
 
 /** A store to be held to the contract, and what its tables need beside it. */
@@ -18,9 +18,9 @@ export interface RoomsStoreUnderTest<Scope> {
 const now = Date.UTC(2030, 0, 1);
 const nothing = async (): Promise<void> => undefined;
 
-export function contractRoom(tenantId: string, userId = 'ada', metadata: Record<string, string> = {}): RoomRecord {
+export function contractRoom(tenantId: string, userId = 'ada', metadata: Record<string, string> = {}, also: Partial<NewRoom> = {}): RoomRecord {
   const size = { memoryMiB: 512, vcpus: 1, diskMiB: 4096 };
-  return absentRoom({ id: newId('room'), tenantId, userId, template: 'default', templateId: 'tpl_1', size, metadata, envNames: ['A'], envSealed: 'c2VhbGVk' }, now);
+  return absentRoom({ id: newId('room'), tenantId, userId, template: 'default', templateId: 'tpl_1', size, metadata, envNames: ['A'], envSealed: 'c2VhbGVk', ...also }, now);
 }
 
 function imageOf(room: RoomRecord): ImageRef {
@@ -82,6 +82,26 @@ export function describeRoomsStore<Scope>(name: string, open: () => Promise<Room
       expect(located?.newest).toMatchObject({ incarnation: 2, hostId: 'host-a', closedAt: expect.any(Number) });
     });
 
+    it('gives back policies, copies and snapshots field by field', async () => {
+      const lifecycle = { timeoutMs: 5_000, onTimeout: 'pause', keepMemory: false, autoResume: false } as const;
+      const network = { allowPublicTraffic: false, maskRequestHost: 'a.test:${PORT}', allowInternetAccess: false, allowOut: ['a.test'], denyOut: ['0.0.0.0/0'], rules: { 'a.test': [{ transform: { headers: { a: 'b' } } }] }, egressProxy: null };
+      const source = await create(contractRoom(tenantId, 'ada', {}, { kind: 'sandbox', lifecycle, network }));
+      const running = await step(source, up(source));
+      expect(running.endsAt).toBe(now + 5_000);
+      const held = { ...running, holders: [newId('room')], generation: running.generation + 1 };
+      expect(await rig.store.save({ next: held, news: [], opens: null, reports: [] }, nothing)).toBe(true);
+      const resting = await step(held, { kind: 'sleep', reason: 'snapshot', keepMemory: false });
+      expect((await rig.store.find(tenantId, source.id))?.room).toEqual(resting);
+      const origin = { roomId: source.id, fresh: true };
+      const frozen = saveOf(contractRoom(tenantId, 'ada', {}, { kind: 'snapshot', origin, storeGroup: 'g', snapshotName: 'n' }), { kind: 'copy', reason: 'asked' });
+      await rig.store.create(frozen, async (scope) => (await rig.admit(scope, tenantId, 'ada'), { roomsPerUser: 0 }), nothing);
+      expect((await rig.store.find(tenantId, frozen.next.id))?.room).toEqual(frozen.next);
+      const copied = await step(frozen.next, sealed(frozen.next), [report(1, 'sealed', 1)]);
+      const doomed = await step(copied, { kind: 'destroy', reason: 'asked' });
+      expect((await rig.store.find(tenantId, doomed.id))?.room).toEqual(doomed);
+      expect(doomed.ending).toEqual({ reason: 'asked', at: now });
+    });
+
     it('refuses a save whose row has changed, and keeps nothing of it', async () => {
       const made = await create(contractRoom(tenantId));
       const first = saveOf(made, up(made));
@@ -122,6 +142,68 @@ export function describeRoomsStore<Scope>(name: string, open: () => Promise<Room
       await step(only, { kind: 'destroy', reason: 'asked' });
       const tries = await Promise.all(Array.from({ length: 4 }, () => create(contractRoom(tenantId), { roomsPerUser: 1 }).catch((error: unknown) => error)));
       expect(tries.filter((one) => isProblem(one, 'room.limit'))).toHaveLength(3);
+    });
+
+    it('counts each kind of room for itself', async () => {
+      const limit = { roomsPerUser: 1, sandboxesPerUser: 2, snapshotsPerUser: 1 };
+      const copy = { kind: 'snapshot', origin: { roomId: newId('room'), fresh: true }, storeGroup: 'g' } as const;
+      const freeze = async (): Promise<void> => {
+        const save = saveOf(contractRoom(tenantId, 'ada', {}, copy), { kind: 'copy', reason: 'asked' });
+        await rig.store.create(save, async (scope) => (await rig.admit(scope, tenantId, 'ada'), limit), nothing);
+      };
+      await create(contractRoom(tenantId), limit);
+      for (let i = 0; i < 2; i++) await create(contractRoom(tenantId, 'ada', {}, { kind: 'sandbox' }), limit);
+      await freeze();
+      await expect(create(contractRoom(tenantId), limit)).rejects.toMatchObject({ code: 'room.limit' });
+      await expect(create(contractRoom(tenantId, 'ada', {}, { kind: 'sandbox' }), limit)).rejects.toMatchObject({ code: 'room.limit' });
+      await expect(freeze()).rejects.toMatchObject({ code: 'room.limit' });
+    });
+
+    it('lists the newest first, from a time on, by template and kind; copies by what they are of', async () => {
+      const rooms: RoomRecord[] = [];
+      const source = newId('room');
+      const kinds = ['room', 'sandbox', 'snapshot', 'snapshot', 'sandbox'] as const;
+      for (const [i, kind] of kinds.entries()) {
+        const also = { kind, templateId: i < 2 ? 'tpl_a' : 'tpl_b', ...(kind === 'snapshot' && { origin: { roomId: i === 2 ? source : newId('room'), fresh: true }, storeGroup: 'g', snapshotName: `s${i}` }) };
+        const save = saveOf({ ...contractRoom(tenantId, 'ada', {}, also), createdAt: now + i }, kind === 'snapshot' ? { kind: 'copy', reason: 'asked' } : wake);
+        await rig.store.create(save, async (scope) => (await rig.admit(scope, tenantId, 'ada'), { roomsPerUser: 9 }), nothing);
+        rooms.push(save.next);
+      }
+      const found = async (query: Omit<RoomQuery, 'limit'>, limit = 9): Promise<number[]> => (await rig.store.list(tenantId, { ...query, limit })).map((room) => rooms.findIndex(({ id }) => id === room.id));
+      expect(await found({})).toEqual([0, 1, 4]);
+      expect(await found({ newestFirst: true })).toEqual([4, 1, 0]);
+      expect(await found({ newestFirst: true, after: { createdAt: now + 4, id: rooms[4]?.id ?? '' } }, 1)).toEqual([1]);
+      expect(await found({ createdFrom: now + 1 })).toEqual([1, 4]);
+      expect(await found({ template: 'tpl_a' })).toEqual([0, 1]);
+      expect(await found({ template: 'default', kinds: ['sandbox'] })).toEqual([1, 4]);
+      expect(await found({ kinds: ['snapshot'], newestFirst: true })).toEqual([3, 2]);
+      expect(await found({ kinds: ['snapshot'], originId: source })).toEqual([2]);
+      expect(await found({ kinds: ['snapshot'], snapshotName: 's3' })).toEqual([3]);
+      expect(await found({ states: ['provisioning', 'running'], kinds: ['room', 'snapshot'] })).toEqual([0, 2, 3]);
+      expect(await found({ states: ['running'] })).toEqual([]);
+    });
+
+    it('finds rooms whose time is over, the longest over first, and those that are held', async () => {
+      const of = (list: readonly RoomRecord[]): string[] => list.filter((room) => room.tenantId === tenantId).map((room) => room.id);
+      const lifecycle = (timeoutMs: number): NewRoom['lifecycle'] => ({ timeoutMs, onTimeout: 'kill', keepMemory: true, autoResume: false });
+      const late = await create(contractRoom(tenantId, 'ada', {}, { kind: 'sandbox', lifecycle: lifecycle(2_000) }));
+      const soon = await create(contractRoom(tenantId, 'ada', {}, { kind: 'sandbox', lifecycle: lifecycle(1_000) }));
+      await create(contractRoom(tenantId));
+      expect(of(await rig.store.expired(now + 1e9, 200))).toEqual([]);
+      const [lateUp, soonUp] = [await step(late, up(late)), await step(soon, up(soon))];
+      expect(of(await rig.store.expired(now + 999, 200))).toEqual([]);
+      expect(of(await rig.store.expired(now + 1_000, 200))).toEqual([soon.id]);
+      expect(of(await rig.store.expired(now + 2_000, 200))).toEqual([soon.id, late.id]);
+      await step(soonUp, gone(soonUp));
+      await step(lateUp, sleep);
+      expect(of(await rig.store.expired(now + 1e9, 200))).toEqual([soon.id]);
+      const made = await create(contractRoom(tenantId));
+      const running = await step(made, up(made));
+      expect(of(await rig.store.wishing(200))).toEqual([]);
+      const held = { ...running, holders: [newId('room')], generation: running.generation + 1 };
+      await rig.store.save({ next: held, news: [], opens: null, reports: [] }, nothing);
+      expect(of(await rig.store.held(200))).toEqual([made.id]);
+      expect(of(await rig.store.wishing(200))).toEqual([made.id]);
     });
 
     it("hides a tenant's rooms from others", async () => {

@@ -33,6 +33,18 @@ it('come to be once, however many ask', async () => {
   expect(await identity.getUser(me, 'ann')).toEqual({ id: 'ann', rooms: 0, createdAt: new Date(clock.now()).toISOString(), state: 'active' });
 });
 
+it('get what the operator makes of their tenant', async () => {
+  const root = await operator(identity);
+  const lifecycles = { sandbox: { timeoutMs: null, onTimeout: 'pause' as const } };
+  expect(await identity.getTenant(root, tenantId)).toMatchObject({ roomsPerUser: 3, sandboxesPerUser: 100, lifecycles: {} });
+  expect(await identity.changeTenant(root, tenantId, { sandboxesPerUser: 7, lifecycles })).toMatchObject({ roomsPerUser: 3, sandboxesPerUser: 7, lifecycles });
+  expect(await identity.changeTenant(root, tenantId, { roomsPerUser: 2 })).toMatchObject({ roomsPerUser: 2, sandboxesPerUser: 7, lifecycles });
+  expect(await ensure('ann')).toMatchObject({ roomsPerUser: 2, sandboxesPerUser: 7 });
+  expect(await db.withTenant(tenantId, (tx) => users.lifecycles(tx, tenantId))).toEqual(lifecycles);
+  expect(await code(identity.changeTenant(me, tenantId, { roomsPerUser: 9 }))).toBe('auth.scope');
+  expect(await code(identity.changeTenant(root, '00000000-0000-4000-8000-00000000dead', { roomsPerUser: 9 }))).toBe('tenant.not_found');
+});
+
 it('keep others out until the transaction ends', async () => {
   const order: string[] = [];
   let inside: () => void = () => undefined;

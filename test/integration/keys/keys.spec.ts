@@ -55,6 +55,23 @@ it('gives every room, user and tenant keys of its own', async () => {
   expect(new Set(all.flatMap(({ image, disk }) => [image, disk])).size).toBe(8);
 });
 
+it('gives a room the same tokens always, and no other room, purpose, user or tenant the same', async () => {
+  const first = await keys.roomTokens(tenantId, 'ann', roomId);
+  expect(first).toEqual({ surface: expect.stringMatching(/^[0-9a-f]{64}$/), traffic: expect.stringMatching(/^[0-9a-f]{64}$/) });
+  expect(await service().roomTokens(tenantId, 'ann', roomId)).toEqual(first);
+  const otherTenant = await newTenant(db);
+  const all = [first, await keys.roomTokens(tenantId, 'ann', newId('room')), await keys.roomTokens(tenantId, 'bob', roomId), await keys.roomTokens(otherTenant, 'ann', roomId)];
+  expect(new Set(all.flatMap(({ surface, traffic }) => [surface, traffic])).size).toBe(8);
+  const { image, disk } = await keys.roomKeys(tenantId, 'ann', roomId);
+  for (const key of [image, disk]) expect(Object.values(first)).not.toContain(Buffer.from(key, 'base64').toString('hex'));
+});
+
+it('has no tokens any more once the key is destroyed', async () => {
+  await keys.roomTokens(tenantId, 'ann', roomId);
+  await destroy('ann');
+  expect(await code(keys.roomTokens(tenantId, 'ann', roomId))).toBe('vault.key_unavailable');
+});
+
 it('makes one key when many ask first', async () => {
   const made = await Promise.all(Array.from({ length: 12 }, () => service().roomKeys(tenantId, 'ann', roomId)));
   expect(new Set(made.map(({ image }) => image)).size).toBe(1);
