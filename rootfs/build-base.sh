@@ -13,7 +13,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/build/cache.sh"
 export LC_ALL=C SOURCE_DATE_EPOCH=1704067200 E2FSPROGS_FAKE_TIME=1704067200 PATH="$PATH:/usr/sbin:/sbin"
 
-PACKAGES="bash coreutils python3-minimal libpython3-stdlib openssl ca-certificates curl git sudo procps"
+PACKAGES="attr bash coreutils python3-minimal libpython3-stdlib openssl ca-certificates curl git sudo procps"
 suite=bookworm
 disk_mib=4096
 more=""
@@ -64,7 +64,7 @@ make_agent() {
   "$here/guest-agent/build.sh" "$1"
 }
 
-agent="$cache/guest-agent-$(cat "$here"/guest-agent/src/*.rs "$here/guest-agent/build.sh" | key_of_input)"
+agent="$cache/guest-agent-$({ find "$here/guest-agent/src" -name '*.rs' -print0 | sort -z | xargs -0 cat; cat "$here/guest-agent/build.sh"; } | key_of_input)"
 cached "$agent" make_agent
 
 # ---- initrd

@@ -8,31 +8,14 @@ import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { tryEntries, tryWatches } from './smoke/files.mjs';
 import { boot } from './smoke/machine.mjs';
+import { tryListeners, tryKept, tryTerminals } from './smoke/processes.mjs';
+import { expect, refusal, step, restart } from './smoke/report.mjs';
+import { tryContents } from './smoke/contents.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const cache = process.env.ALCOVE_CACHE ?? '/var/cache/alcove';
-let lastStep = performance.now();
-
-function step(text) {
-  const now = performance.now();
-  process.stdout.write(`${String(Math.round(now - lastStep)).padStart(7)} ms  ${text}\n`);
-  lastStep = now;
-}
-
-function expect(condition, text) {
-  if (!condition) throw new Error(`not so: ${text}`);
-  step(text);
-}
-
-async function refusal(promise) {
-  try {
-    await promise;
-    return 'none';
-  } catch (error) {
-    return error.code;
-  }
-}
 
 function buildDefault() {
   const out = join(cache, 'smoke-template');
@@ -77,8 +60,7 @@ async function tryAgent(channel) {
 
 async function main() {
   const template = process.argv[2] ?? buildDefault();
-  lastStep = performance.now();
-  const started = lastStep;
+  const started = restart();
   const { machine, attempt } = await boot(template);
   try {
     const { channel } = machine;
@@ -90,6 +72,12 @@ async function main() {
     step(`the agent answers: ${Math.round(performance.now() - started)} ms after the start of a cold boot`);
     await tryCommands(channel);
     await tryFiles(channel);
+    await tryContents(channel);
+    await tryKept(channel);
+    await tryListeners(channel);
+    await tryTerminals(channel);
+    await tryEntries(channel);
+    await tryWatches(channel);
     await tryAgent(channel);
     expect((await channel.shell('echo $GREETING')).out === 'hello\n', "the room's environment is there");
     await channel.call('quiesce');

@@ -20,6 +20,7 @@ export function encodeFields(entries) {
   return Buffer.concat(parts);
 }
 
+/** A field that repeats becomes a list. */
 export function decodeFields(payload) {
   const fields = {};
   for (let at = 0; at < payload.length;) {
@@ -27,7 +28,8 @@ export function decodeFields(payload) {
     const name = payload.toString('latin1', at + 1, at + 1 + nameLength);
     const valueLength = payload.readUInt32LE(at + 1 + nameLength);
     at += 5 + nameLength;
-    fields[name] = payload.toString('utf8', at, at + valueLength);
+    const value = payload.toString('utf8', at, at + valueLength);
+    fields[name] = name in fields ? [fields[name], value].flat() : value;
     at += valueLength;
   }
   return fields;
@@ -52,7 +54,7 @@ export class Reset extends Error {
 /** One stream: `messages`, `bytes` and `errors` fill up; `done` settles at the guest's END (or rejects at its RESET). */
 class Stream {
   constructor(channel, id, listener) {
-    Object.assign(this, { channel, id, listener, messages: [], chunks: [], errorChunks: [], credit: WINDOW, unsent: [], wantsEnd: false });
+    Object.assign(this, { channel, id, listener, messages: [], chunks: [], errorChunks: [], credit: WINDOW, unsent: [], wantsEnd: false, looks: [] });
     this.done = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
     this.done.catch(() => {});
     this.first = new Promise((resolve) => (this.onFirst = resolve));
@@ -107,7 +109,34 @@ class Stream {
     }
   }
 
+  /** Ends its deafness. */
+  hear() {
+    const credit = Buffer.alloc(4);
+    credit.writeUInt32LE(this.owed ?? 0);
+    this.deaf = false;
+    this.channel.send(frame(KIND.window, this.id, credit));
+  }
+
+  /** Waits until `holds(stream)`; rejects when the stream ends before. */
+  until(holds) {
+    const met = new Promise((resolve) => {
+      const look = () => holds(this) && resolve(this);
+      this.looks.push(look);
+      look();
+    });
+    const over = this.done.then(() => {
+      if (!holds(this)) throw new Error(`the stream ended before: ${holds}; it said ${JSON.stringify(this.messages)} ${this.text}`);
+      return this;
+    });
+    return Promise.race([met, over]);
+  }
+
   take(kind, lane, payload) {
+    this.accept(kind, lane, payload);
+    for (const look of this.looks) look();
+  }
+
+  accept(kind, lane, payload) {
     this.onFirst();
     if (kind === KIND.window) {
       this.credit += payload.readUInt32LE(0);
@@ -115,7 +144,9 @@ class Stream {
     } else if (kind === KIND.data) {
       const credit = Buffer.alloc(4);
       credit.writeUInt32LE(payload.length);
-      if (payload.length > 0) this.channel.send(frame(KIND.window, this.id, credit));
+      // A deaf stream keeps its credit to itself.
+      if (this.deaf) this.owed = (this.owed ?? 0) + payload.length;
+      else if (payload.length > 0) this.channel.send(frame(KIND.window, this.id, credit));
       if (lane === 2) this.messages.push(decodeFields(payload));
       else if (lane === 1) this.errorChunks.push(payload);
       else if (this.listener) this.listener(payload);
@@ -225,6 +256,16 @@ export class Channel {
       ...extra,
     ];
     return (await this.call('claim', fields)).messages[0];
+  }
+
+  /** Starts a shell command that outlives its stream. */
+  keep(command, fields = [], listener = undefined) {
+    return this.open('exec', [['arg', 'bash'], ['arg', '-c'], ['arg', command], ['keep', 1], ...fields], listener);
+  }
+
+  /** Gives input to a kept process. */
+  input(name, text, fields = []) {
+    return this.open('input', [name, ...fields]).write(text).end().done;
   }
 
   /** Runs a shell command as `user` (or with other fields). */

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 const STACK_BYTES: usize = 64 * 1024;
-/// A stream needs seven at most.
+/// A stream needs seven at most, a kept process six.
 const MAX_OPEN_FILES: u64 = 8_192;
 const READ_BYTES: usize = 32 * 1024;
 /// While no host is connected; a reconnecting host waits at most this long.

@@ -3,6 +3,7 @@
 use crate::failure::{Failure, Outcome, BUSY, FLOW, PROTOCOL};
 use crate::fields::{encode, Fields};
 use crate::freezer;
+use crate::kept::MAX_KEPT;
 use crate::frames::{sync_answer, Event, Frame, Kind, Parser, LANE_BYTES};
 use crate::outbox::Outbox;
 use crate::room::Room;
@@ -14,8 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 const MAX_STREAMS: usize = 256;
-/// A thread may outlive its stream by the two seconds that a process is given to end. Beyond this many, OPEN is `busy`.
-const MAX_THREADS: usize = 320;
+/// A thread may outlive its stream by the two seconds that a process is given to end, and that of a kept process by more. Beyond
+/// this many, OPEN is `busy`.
+const MAX_THREADS: usize = 320 + MAX_KEPT;
 const STACK_BYTES: usize = 64 * 1024;
 
 pub struct Channel {
@@ -224,7 +226,7 @@ impl Channel {
         Ok(stream)
     }
 
-    fn serve(&self, session: u64, stream: &Stream, fields: &Fields) {
+    fn serve(&self, session: u64, stream: &Arc<Stream>, fields: &Fields) {
         let outcome = services::serve(stream, fields, &self.room, self);
         stream.stop_listening();
         let told = match &outcome {

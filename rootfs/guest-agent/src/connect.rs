@@ -75,12 +75,10 @@ impl Pump {
             if !self.pending.is_empty() {
                 events |= sys::POLLOUT;
             }
-            let mut fds = [PollFd {
+            let mut fds = [
                 // A negative descriptor is passed over: without it a peer's hang-up would wake us for ever.
-                fd: if events == 0 { -1 } else { self.socket.as_raw_fd() },
-                events,
-                revents: 0,
-            }];
+                PollFd::new(if events == 0 { -1 } else { self.socket.as_raw_fd() }, events),
+            ];
             stream.wait(&mut fds, None)?;
         }
     }

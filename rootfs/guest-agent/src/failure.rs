@@ -19,6 +19,7 @@ pub const EXISTS: &str = "exists";
 pub const FLOW: &str = "flow";
 pub const INVALID: &str = "invalid";
 pub const IO: &str = "io";
+pub const LIMIT: &str = "limit";
 pub const IS_A_DIRECTORY: &str = "is_a_directory";
 pub const NOT_A_DIRECTORY: &str = "not_a_directory";
 pub const NOT_EMPTY: &str = "not_empty";
@@ -59,6 +60,7 @@ impl From<io::Error> for Failure {
             Some(21) => IS_A_DIRECTORY,
             Some(39) => NOT_EMPTY,
             Some(28) | Some(122) => NO_SPACE,
+            Some(95) => UNSUPPORTED,
             Some(110) => TIMEOUT,
             Some(111) => REFUSED,
             Some(11) | Some(12) | Some(23) | Some(24) => BUSY,

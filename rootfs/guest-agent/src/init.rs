@@ -77,6 +77,8 @@ fn tune() {
         ("/proc/sys/kernel/panic", "-1"),
         ("/proc/sys/kernel/panic_on_oops", "1"),
         ("/proc/sys/kernel/core_pattern", "core"),
+        // Of the guest agent, one for each watch.
+        ("/proc/sys/fs/inotify/max_user_instances", "512"),
         ("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"),
         ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "80"),
     ];

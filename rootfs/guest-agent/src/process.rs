@@ -21,6 +21,8 @@ pub struct Start<'a> {
     pub stdin: Stdio,
     pub stdout: Stdio,
     pub stderr: Stdio,
+    /// Standard input is a terminal, and is to be the controlling one.
+    pub terminal: bool,
 }
 
 /// A path as services take it: relative ones start at the user's home.
@@ -56,6 +58,9 @@ pub fn spawn(start: Start) -> Outcome<Child> {
     let (uid, gid, groups) = (start.user.uid, start.user.gid, start.user.groups.clone());
     unsafe {
         command.pre_exec(move || sys::become_user(uid, gid, &groups, &directory, MAX_PROCESSES));
+        if start.terminal {
+            command.pre_exec(sys::terminal::take_control);
+        }
     }
     command.spawn().map_err(|error| explain(program, error))
 }

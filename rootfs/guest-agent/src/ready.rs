@@ -67,6 +67,7 @@ fn warm(room: &Room, command: &str) -> Outcome<()> {
         stdin: Stdio::null(),
         stdout: Stdio::null(),
         stderr: Stdio::null(),
+        terminal: false,
     })?;
     child.wait().map(|_| ()).map_err(Failure::from)
 }

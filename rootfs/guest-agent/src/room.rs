@@ -1,5 +1,6 @@
 //! What the services share: the template, the claim and the agent's supervisor.
 
+use crate::kept::Kept;
 use crate::logs::Log;
 use crate::supervisor::Supervisor;
 use crate::template::Template;
@@ -9,6 +10,7 @@ pub struct Room {
     pub template: Template,
     pub supervisor: Supervisor,
     pub log: Log,
+    pub kept: Kept,
     identity: Mutex<Identity>,
 }
 
@@ -29,6 +31,7 @@ impl Room {
             template,
             supervisor: Supervisor::new(),
             log: Log::new(),
+            kept: Kept::new(),
             identity: Mutex::new(Identity::default()),
         }
     }

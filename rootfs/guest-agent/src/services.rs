@@ -5,10 +5,11 @@ use crate::failure::{refuse, Outcome, DENIED, UNSUPPORTED};
 use crate::fields::Fields;
 use crate::room::Room;
 use crate::stream::Stream;
-use crate::{claim, connect, exec, figures, files, freezer, logs, ready, supervisor, write};
+use crate::{claim, connect, entries, exec, figures, files, freezer, logs, processes, ready, supervisor, watch, write};
+use std::sync::Arc;
 
 /// Serves one stream to its end. Its caller sends END or RESET.
-pub fn serve(stream: &Stream, fields: &Fields, room: &Room, channel: &Channel) -> Outcome<()> {
+pub fn serve(stream: &Arc<Stream>, fields: &Fields, room: &Room, channel: &Channel) -> Outcome<()> {
     let service = fields.needed("svc")?;
     let always = matches!(service, "claim" | "quiesce" | "stats" | "ready");
     if !always && !room.identity().claimed {
@@ -21,14 +22,20 @@ pub fn serve(stream: &Stream, fields: &Fields, room: &Room, channel: &Channel) -
         "claim" => claim::serve(stream, fields, room),
         "ready" => ready::serve(stream, fields, room),
         "exec" => exec::serve(stream, fields, room),
+        "attach" => processes::attach(stream, fields, room),
+        "processes" => processes::list(stream, fields, room),
+        "input" => processes::input(stream, fields, room),
+        "signal" => processes::signal(fields, room),
+        "resize" => processes::resize(fields, room),
         "connect" => connect::serve(stream, fields),
         "fileRead" => files::read(stream, fields),
         "fileWrite" => write::serve(stream, fields),
-        "fileList" => files::list(stream, fields),
-        "fileStat" => files::stat(stream, fields),
+        "fileList" => entries::list(stream, fields),
+        "fileStat" => entries::stat(stream, fields),
         "fileMove" => files::rename(fields),
         "fileRemove" => files::remove(fields),
         "fileMakeDir" => files::make_directory(fields),
+        "watch" => watch::serve(stream, fields),
         "logs" => logs::serve(stream, fields, room),
         "agent" => supervisor::serve(stream, fields, room),
         "quiesce" => figures::quiesce(stream, fields, channel),

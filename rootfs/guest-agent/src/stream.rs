@@ -254,6 +254,16 @@ impl Stream {
         }
     }
 
+    /// For one thread that serves several streams: readable when something about this one changed. After the poll, `settle`.
+    pub fn poll_fd(&self) -> PollFd {
+        PollFd::new(self.changed.as_raw_fd(), sys::POLLIN)
+    }
+
+    /// What changed so far was noticed.
+    pub fn settle(&self) {
+        let _ = (&self.changed).read(&mut [0; 8]);
+    }
+
     pub fn is_gone(&self) -> bool {
         self.lock().gone
     }
@@ -263,15 +273,9 @@ impl Stream {
     pub fn wait(&self, fds: &mut [PollFd], timeout: Option<Duration>) -> Outcome<()> {
         let mut all = Vec::with_capacity(fds.len() + 1);
         all.extend_from_slice(fds);
-        all.push(PollFd {
-            fd: self.changed.as_raw_fd(),
-            events: sys::POLLIN,
-            revents: 0,
-        });
-        // Rounded up: a wait that ends just before its time would be repeated in a busy loop.
-        sys::poll(&mut all, timeout.map(|time| (time.as_micros() as u64 + 999) / 1000))?;
-        let mut counter = [0; 8];
-        let _ = (&self.changed).read(&mut counter);
+        all.push(self.poll_fd());
+        sys::poll(&mut all, timeout.map(sys::poll_time))?;
+        self.settle();
         for (fd, polled) in fds.iter_mut().zip(&all) {
             fd.revents = polled.revents;
         }

@@ -147,6 +147,7 @@ fn run_once(room: &Room) -> Outcome<String> {
         stdin: Stdio::null(),
         stdout: unsafe { Stdio::from_raw_fd(writer.into_raw_fd()) },
         stderr: unsafe { Stdio::from_raw_fd(second.into_raw_fd()) },
+        terminal: false,
     })?;
     room.supervisor.started(child.id());
     let outcome = keep_output(room, &output, &mut child);
@@ -162,16 +163,8 @@ fn keep_output(room: &Room, mut output: &File, child: &mut Child) -> Outcome<()>
     let mut open = true;
     loop {
         let mut fds = [
-            PollFd {
-                fd: ended.as_raw_fd(),
-                events: sys::POLLIN,
-                revents: 0,
-            },
-            PollFd {
-                fd: if open { output.as_raw_fd() } else { -1 },
-                events: sys::POLLIN,
-                revents: 0,
-            },
+            PollFd::new(ended.as_raw_fd(), sys::POLLIN),
+            PollFd::new(if open { output.as_raw_fd() } else { -1 }, sys::POLLIN),
         ];
         sys::poll(&mut fds, None)?;
         if fds[1].revents != 0 {

@@ -11,6 +11,9 @@ use crate::template::{split_pair, Template};
 use crate::users;
 use std::sync::Arc;
 
+mod files;
+mod kept;
+
 // ---- randomness with a seed (splitmix64, public domain, Sebastiano Vigna)
 
 struct Random(u64);

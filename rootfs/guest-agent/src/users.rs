@@ -1,6 +1,7 @@
 //! Users of the room, from `/etc/passwd` and `/etc/group` (a static binary cannot use the name service switch).
 
 use crate::failure::{refuse, Outcome, INVALID};
+use std::collections::BTreeMap;
 use std::fs;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -40,6 +41,20 @@ pub fn parse(name: &str, passwd: &str, group: &str) -> Option<User> {
         home: parts.get(5)?.to_string(),
         shell: parts.get(6).unwrap_or(&"/bin/sh").to_string(),
     })
+}
+
+/// The names of the numbers of passwd(5) or group(5): name:password:number. The first of a number counts.
+pub fn names(text: &str) -> BTreeMap<u32, String> {
+    let mut names = BTreeMap::new();
+    for line in text.lines() {
+        let parts: Vec<&str> = line.split(':').take(3).collect();
+        if let [name, _, number] = parts[..] {
+            if let Ok(number) = number.parse() {
+                names.entry(number).or_insert_with(|| name.to_string());
+            }
+        }
+    }
+    names
 }
 
 /// group(5): name:password:gid:member,member.

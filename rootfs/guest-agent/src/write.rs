@@ -2,10 +2,9 @@
 
 use crate::failure::{refuse, Failure, Outcome, IS_A_DIRECTORY, UNSUPPORTED};
 use crate::fields::Fields;
-use crate::files::{act_as, make_parents};
-use crate::process::resolve;
+use crate::rights::Rights;
 use crate::stream::Stream;
-use crate::sys;
+use crate::{metadata, sys};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -15,20 +14,39 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const CHUNK: usize = 32 * 1024;
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
+/// Names of files that are still being written: `watch` (watch.rs) tells nothing about them, and learns from the name whether the
+/// file that takes its place is a new one.
+pub const BESIDE_NEW: &str = ".alcove-write-";
+pub const BESIDE_OLD: &str = ".alcove-rewrite-";
+
+struct Order<'a> {
+    existed: bool,
+    mode: u32,
+    meta: Vec<(&'a str, &'a str)>,
+    rights: Rights,
+}
+
 pub fn serve(stream: &Stream, fields: &Fields) -> Outcome<()> {
-    fields.only(&["svc", "path", "mode", "user", "makeParents", "append"])?;
+    fields.only(&["svc", "path", "mode", "user", "owner", "makeParents", "append", "meta"])?;
     let mode = fields.octal("mode")?;
-    let user = act_as(fields)?;
-    let path = resolve(&user, fields.needed("path")?);
+    let meta = metadata::parse(fields)?;
+    let rights = Rights::act(fields)?;
+    let path = rights.path(fields, "path")?;
     if fields.flag("makeParents")? {
-        make_parents(&path)?;
+        rights.make_parents(&path)?;
     }
     let target = follow_links(path)?;
     let old_mode = look_at(&target)?;
+    let order = Order {
+        existed: old_mode.is_some(),
+        mode: mode.or(old_mode).unwrap_or(0o644),
+        meta,
+        rights,
+    };
     let size = if fields.flag("append")? {
-        append(stream, &target, mode.or(old_mode))?
+        append(stream, &target, &order)?
     } else {
-        replace(stream, &target, mode.or(old_mode))?
+        replace(stream, &target, &order)?
     };
     stream.message(&[("size", size.to_string().as_bytes())])
 }
@@ -80,10 +98,10 @@ impl Drop for Beside {
     }
 }
 
-fn create_beside(target: &Path) -> io::Result<(File, Beside)> {
+fn create_beside(target: &Path, name: &str) -> io::Result<(File, Beside)> {
     let directory = target.parent().unwrap_or_else(|| Path::new("/"));
     loop {
-        let path = directory.join(format!(".alcove-write-{}", COUNTER.fetch_add(1, Ordering::Relaxed)));
+        let path = directory.join(format!("{}{}", name, COUNTER.fetch_add(1, Ordering::Relaxed)));
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
             Ok(file) => return Ok((file, Beside { path, kept: false })),
             // Left by a machine that died in the middle of a write.
@@ -94,10 +112,12 @@ fn create_beside(target: &Path) -> io::Result<(File, Beside)> {
 }
 
 /// Writes beside, makes it durable, renames.
-fn replace(stream: &Stream, target: &Path, mode: Option<u32>) -> Outcome<u64> {
-    let (file, mut beside) = create_beside(target)?;
+fn replace(stream: &Stream, target: &Path, order: &Order) -> Outcome<u64> {
+    let (file, mut beside) = create_beside(target, if order.existed { BESIDE_OLD } else { BESIDE_NEW })?;
     receive(stream, &file)?;
-    file.set_permissions(Permissions::from_mode(mode.unwrap_or(0o644)))?;
+    metadata::set(&file, &order.meta)?;
+    order.rights.give_file(&file)?;
+    file.set_permissions(Permissions::from_mode(order.mode))?;
     file.sync_all()?;
     let size = file.metadata()?.len();
     fs::rename(&beside.path, target)?;
@@ -110,22 +130,31 @@ fn replace(stream: &Stream, target: &Path, mode: Option<u32>) -> Outcome<u64> {
 }
 
 /// Adds to the end; a failure cuts the file back to what it was.
-fn append(stream: &Stream, target: &Path, mode: Option<u32>) -> Outcome<u64> {
-    let existed = fs::symlink_metadata(target).is_ok();
+fn append(stream: &Stream, target: &Path, order: &Order) -> Outcome<u64> {
     let file = OpenOptions::new()
         .append(true)
         .create(true)
-        .mode(mode.unwrap_or(0o644))
+        .mode(order.mode)
         .custom_flags(sys::O_NOFOLLOW | sys::O_NONBLOCK)
         .open(target)?;
     let before = file.metadata()?.len();
-    let outcome = receive(stream, &file).and_then(|()| Ok(file.sync_all()?));
+    let outcome = receive(stream, &file).and_then(|()| finish_appended(&file, target, order));
     if outcome.is_err() {
         let _ = file.set_len(before);
-        if !existed {
+        if !order.existed {
             let _ = fs::remove_file(target);
         }
     }
     outcome?;
     Ok(file.metadata()?.len())
+}
+
+fn finish_appended(file: &File, target: &Path, order: &Order) -> Outcome<()> {
+    if !order.meta.is_empty() {
+        metadata::replace(file, target, &order.meta)?;
+    }
+    if !order.existed {
+        order.rights.give_file(file)?;
+    }
+    Ok(file.sync_all()?)
 }
