@@ -11,6 +11,8 @@ const Given = z.object({
   accelerator: z.string(),
   driver: z.string(),
   asRoot: z.boolean(),
+  /** Where E2B's SDK finds the platform, and who signed its certificate. */
+  edge: z.object({ domain: z.string(), caFile: z.string() }),
 });
 /** The running platform that is measured, as `./alcove bench` hands it over. */
 export type Platform = z.infer<typeof Given>;

@@ -3,6 +3,7 @@ import type { ApiClient } from '../../apps/cli/src/api-client';
 import { freshTenant } from '../../apps/cli/src/platform/development-key';
 import { openBare } from './bare';
 import { benchDensity } from './bench-density';
+import { benchE2b } from './bench-e2b';
 import { benchHibernate } from './bench-hibernate';
 import { benchProvision } from './bench-provision';
 import { benchWake } from './bench-wake';
@@ -32,6 +33,7 @@ async function destroyAll(client: ApiClient): Promise<void> {
 async function measure(name: string, platform: Platform, client: ApiClient, options: BenchOptions): Promise<Pick<BenchReport, 'figures' | 'targets'>> {
   if (name === 'hibernate') return benchHibernate(client, platform.template.cloneSafe, options);
   if (name === 'density') return benchDensity(client, platform, options);
+  if (name === 'e2b') return benchE2b(client, platform, options);
   const bare = await openBare(platform);
   try {
     if (name === 'wake') return await benchWake(client, bare, options);

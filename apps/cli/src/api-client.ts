@@ -40,7 +40,7 @@ const rooms = '/v1/rooms';
 export class ApiClient {
   constructor(
     readonly url: string,
-    private readonly key: string,
+    readonly key: string,
   ) {}
 
   /** One call. Throws ApiProblem for a status of 400 and above, CliFailure when nobody answers. */

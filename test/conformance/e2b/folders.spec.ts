@@ -123,7 +123,7 @@ describe('watch', () => {
 
   it('tells of the entry when asked', async () => {
     await sandbox.files.makeDir('entries');
-    const handle = await watch('entries', { includeEntry: true });
+    const handle = await watch('entries', { includeEntry: true, allowNetworkMounts: true });
     await sandbox.files.write('entries/file', '12345');
     await until('an entry of the file', () => Promise.resolve(seen.find(({ name, entry }) => name === 'file' && entry?.path === '/home/user/entries/file' && entry.size === 5)));
     await sh('rm entries/file');

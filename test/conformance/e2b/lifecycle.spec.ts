@@ -1,4 +1,6 @@
 /** How long a sandbox lives, what ends its time, and what is kept of that over sleeps. On the fake driver: what is in its memory is another suite's matter. */
+import { rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Sandbox } from 'e2b';
 import type { RoomEvent } from '@alcove/contracts';
 import { until } from '../../e2e/platform';
@@ -64,8 +66,8 @@ describe('time', () => {
   it('pauses at its end where that was asked, by the same path as pause(): one image, one reason', async () => {
     const sandbox = await mine.create({ timeoutMs: 1000, lifecycle: { onTimeout: 'pause' } });
     await becomes(sandbox, 'paused');
-    expect(await sandbox.pause()).toBe(false);
     await until('the room sleeps', async () => (await mine.v1.room(roomIdOf(sandbox.sandboxId))).state === 'hibernated');
+    expect(await sandbox.pause()).toBe(false);
     const events = await eventsOf(sandbox.sandboxId);
     expect(events.filter(({ to }) => to === 'hibernating').map(({ reason }) => reason)).toEqual([expect.stringMatching(/timeout/)]);
     expect(events.filter(({ type }) => type === 'image')).toHaveLength(1);
@@ -157,6 +159,29 @@ describe('pause and connect', () => {
     }
     await sandbox.connect();
     expect(await stateOf(sandbox)).toBe('running');
+  });
+});
+
+describe('a pause that fails', () => {
+  const faults = (): string => join(mine.world.home, 'host', 'faults.json');
+  afterEach(() => rm(faults(), { force: true }));
+
+  it('leaves the sandbox running, says that nothing was changed, and can be asked for again', async () => {
+    const sandbox = await mine.create();
+    await writeFile(faults(), JSON.stringify([{ verb: 'seal', kind: 'fail', place: 'before', roomId: roomIdOf(sandbox.sandboxId) }]));
+    expect((await failureOf(sandbox.pause())).name).toBe('ServiceBusyError');
+    expect(await stateOf(sandbox)).toBe('running');
+    await rm(faults());
+    expect(await sandbox.pause()).toBe(true);
+  });
+
+  it('is made up for when time asked for it', async () => {
+    const sandbox = await mine.create({ lifecycle: { onTimeout: 'pause' } });
+    await writeFile(faults(), JSON.stringify([{ verb: 'seal', kind: 'fail', place: 'before', roomId: roomIdOf(sandbox.sandboxId) }]));
+    await sandbox.setTimeout(0);
+    await until('a pause failed', async () => (await eventsOf(sandbox.sandboxId)).some(({ from, to }) => from === 'hibernating' && to === 'running'));
+    await rm(faults());
+    await until('it sleeps', async () => (await mine.v1.room(roomIdOf(sandbox.sandboxId))).state === 'hibernated');
   });
 });
 

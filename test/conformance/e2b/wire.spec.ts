@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { connect as http2Connect } from 'node:http2';
 import tls from 'node:tls';
 import { gzipSync, gunzipSync } from 'node:zlib';
-import type { Sandbox } from 'e2b';
+import { Sandbox } from 'e2b';
 import { until } from '../../e2e/platform';
 import { Tenancy } from './sdk';
 import { ask, call, frame, framesOf, stream, surfaceOf, tokenOf } from './wire';
@@ -44,6 +44,12 @@ describe('transport', () => {
     expect(await status).toBe(204);
     session.close();
   });
+});
+
+it('finds a sandbox by the headers that clients send to one address for all (E2B_SANDBOX_URL)', async () => {
+  const same = await Sandbox.connect(sandbox.sandboxId, { ...mine.at, sandboxUrl: `https://sandbox.${mine.at.domain}` });
+  expect((await same.commands.run('echo "by headers"')).stdout).toBe('by headers\n');
+  expect(await same.isRunning()).toBe(true);
 });
 
 describe('codec', () => {

@@ -8,7 +8,9 @@ import { CliFailure, exitCodes } from '../failure';
 import { stopPlatform } from '../platform/down';
 import { startPlatform } from '../platform/up';
 import { readSettingsFile } from '../home';
+import { tlsFiles } from '../setup/certificates';
 import { setUp } from '../setup/setup';
+import type { PlatformStatus } from '../supervisor/status-file';
 import { table } from '../terminal';
 
 export const benchmarks: Record<string, string> = {
@@ -16,6 +18,7 @@ export const benchmarks: Record<string, string> = {
   hibernate: 'the size of a sleeping room, how long its guest stands still, how long until its image is durable',
   provision: 'a new room → its first answer, against a cold boot',
   density: 'memory of 40 running idle rooms, disk of sleeping ones',
+  e2b: "create, run, write, read, pause and connect through E2B's SDK, against the same through /v1; 100 commands at once in one room",
 };
 
 /** Runs one benchmark against a platform that it brings up (and stops again if it did). Without a name: lists them. Exit code 1 when a target is missed. */
@@ -35,7 +38,7 @@ export async function runBenchmark(context: Context, name: string | undefined, o
   try {
     const main = join(context.config.root, 'dist/test/bench/main.js');
     const args = ['--no-warnings', main, name, String(options.samples), options.json ? 'json' : 'text'];
-    const child = spawn(process.execPath, args, { stdio: 'inherit', cwd: context.config.root, env: inheritedEnvironment({ ALCOVE_BENCH: JSON.stringify(await platformUnderTest(context, status.url)) }) });
+    const child = spawn(process.execPath, args, { stdio: 'inherit', cwd: context.config.root, env: inheritedEnvironment({ ALCOVE_BENCH: JSON.stringify(await platformUnderTest(context, status)) }) });
     const [code] = (await once(child, 'exit')) as [number | null];
     return code ?? exitCodes.failed;
   } finally {
@@ -45,7 +48,7 @@ export async function runBenchmark(context: Context, name: string | undefined, o
 }
 
 /** What test/bench/bench.config.ts reads. */
-async function platformUnderTest(context: Context, url: string): Promise<Record<string, unknown>> {
+async function platformUnderTest(context: Context, { url, e2bDomain }: PlatformStatus): Promise<Record<string, unknown>> {
   const { config, paths } = context;
   const settings = await readSettingsFile(paths);
   const template = await new TemplateStore(paths.store).newest('default');
@@ -61,5 +64,6 @@ async function platformUnderTest(context: Context, url: string): Promise<Record<
     accelerator: template.manifest.engine.accelerator,
     driver: config.driver,
     asRoot: config.asRoot,
+    edge: { domain: e2bDomain ?? '', caFile: tlsFiles(paths.tls, 'edge').ca },
   };
 }

@@ -21,6 +21,14 @@ export const suites: Suite[] = [
   { name: 'postgres', about: 'everything that talks to the database', when: 'slow', run: { jest: 'postgres' } },
   { name: 'conformance', about: 'drivers, guest channel and host agent, with real VMs', when: 'slow', run: { jest: 'conformance', serial: true }, needsTemplate: true },
   {
+    name: "E2B's SDK",
+    about: 'the published SDK against two platforms, one with real VMs',
+    when: 'slow',
+    run: { jest: 'e2b', serial: true },
+    reduced: '50 pauses and resumes without a wait in place of 10; the newest SDK and command line that the registry has',
+    needsTemplate: true,
+  },
+  {
     name: 'rooms',
     about: 'the platform end to end, under attack, with processes killed in every move, with real VMs',
     when: 'slow',
