@@ -232,6 +232,18 @@ describe('WebSockets', () => {
     for (const tunnel of world.tunnels) tunnel.destroy();
     await once(socket, 'close');
   });
+  it('bring all that was said before the application closed', async () => {
+    const last = Buffer.alloc(3 << 20, 'last words ');
+    await world.listenInRoom(createServer().on('upgrade', (_q, socket) => {
+      socket.on('error', () => undefined);
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n');
+      socket.end(last);
+    }));
+    const socket = await world.raw();
+    const all = rest(socket);
+    socket.write(shake(hostOf(3000)));
+    expect((await all).split('\r\n\r\n')[1]).toHaveLength(last.length);
+  });
   it('pass to the API', async () => {
     echo(world.apiServer);
     const socket = await world.raw();

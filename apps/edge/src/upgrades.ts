@@ -47,7 +47,8 @@ async function join(left: Duplex, right: Duplex): Promise<void> {
   for (const [from, to] of [[left, right], [right, left]] as const) {
     from.on('error', end);
     from.on('data', () => timer.refresh());
-    from.once('close', end);
+    // What one side said before it closed still goes to the other.
+    from.once('close', () => (from.readableEnded ? to.end(() => to.destroy()) : end()));
     from.pipe(to);
   }
   if (left.destroyed || right.destroyed) end();
