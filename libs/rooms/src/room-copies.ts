@@ -120,7 +120,8 @@ function judgeFrozen(room: RoomRecord): RoomRecord | undefined {
   return room.state === 'hibernated' ? room : undefined;
 }
 
-function judgeForked(room: RoomRecord): RoomRecord | undefined {
+/** A copy that shall run: as judgeAwake, and why it was not made. */
+export function judgeForked(room: RoomRecord): RoomRecord | undefined {
   if (room.wanted === 'gone') throw copyProblem(room);
   return judgeAwake(room);
 }

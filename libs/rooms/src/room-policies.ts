@@ -1,4 +1,4 @@
-import type { Clock } from '@alcove/base';
+import { type Clock, limits } from '@alcove/base';
 import { Metadata, Problem, type Principal, type Room, RoomLifecycle, RoomNetwork } from '@alcove/contracts';
 import { actorOf, requireScope, tenantOf } from '@alcove/identity';
 import { openNetwork, toRoom, type RoomRecord } from './room';
@@ -14,7 +14,8 @@ export interface PolicyParts<Scope> {
 export class RoomPolicies<Scope> {
   constructor(private readonly parts: PolicyParts<Scope>) {}
 
-  setTimeout(principal: Principal, roomId: string, timeoutMs: number): Promise<Room> {
+  async setTimeout(principal: Principal, roomId: string, timeoutMs: number): Promise<Room> {
+    checkTimeout(timeoutMs);
     return this.#edit(principal, roomId, 'room.set_timeout', (room) => {
       const comes = room.state === 'running' || room.state === 'provisioning' || room.state === 'resuming' || room.wakePending;
       if (!comes) throw new Problem('room.not_running');
@@ -47,6 +48,12 @@ export class RoomPolicies<Scope> {
     if (!room) throw new Problem('room.not_found');
     return toRoom(room);
   }
+}
+
+/** Problem `request.invalid` for a time that is none, or longer than a room may be given. Milliseconds; 0: at once. */
+export function checkTimeout(timeoutMs: number): void {
+  if (Number.isInteger(timeoutMs) && timeoutMs >= 0 && timeoutMs <= limits.room.timeoutMsMax) return;
+  throw new Problem('request.invalid', { errors: [{ path: 'timeoutMs', message: `a whole number from 0 to ${limits.room.timeoutMsMax}` }] });
 }
 
 /** Problem `request.invalid` for a room that would wake by itself without its memory: nobody would notice that it was lost. */

@@ -15,10 +15,10 @@ import type { RoomOwners } from './ports';
 import { toRoom, type RoomRecord } from './room';
 import { requireThere, RoomActs, type RoomRoute, type WakeHow } from './room-acts';
 import { checkEnv, type Env, RoomBirths } from './room-births';
-import { RoomCopies } from './room-copies';
+import { judgeForked, RoomCopies } from './room-copies';
 import { decodeRoomCursor, encodeRoomCursor } from './room-cursor';
 import type { RoomMover } from './room-mover';
-import { RoomPolicies } from './room-policies';
+import { checkTimeout, RoomPolicies } from './room-policies';
 import type { RoomUsers } from './room-users';
 import { judgeAsleep, judgeAwake, type RoomWaiter } from './room-waiter';
 import type { RoomWatchers } from './room-watchers';
@@ -75,7 +75,7 @@ export class RoomsService<Scope = SqlTx> {
     const room = await this.#births.create(principal, input, options.idempotencyKey);
     if (!options.wait) return toRoom(room);
     const key = { tenantId: room.tenantId, roomId: room.id };
-    return toRoom(await this.#parts.waiter.until(key, room, { judge: judgeAwake, joins: false, onTimeout: 'room.wake_timeout', signal: options.signal }));
+    return toRoom(await this.#parts.waiter.until(key, room, { judge: room.origin ? judgeForked : judgeAwake, joins: false, onTimeout: 'room.wake_timeout', signal: options.signal }));
   }
 
   async get(principal: Principal, roomId: string): Promise<Room> {
@@ -96,6 +96,7 @@ export class RoomsService<Scope = SqlTx> {
   /** Resolves when the room runs; joins a wake that is under way. Problems: `room.gone`, `room.failed`, `room.wake_timeout`, `room.busy`, `host.*`, `engine.*`, `vault.key_unavailable`. */
   async wake(principal: Principal, roomId: string, signal?: AbortSignal, how: WakeHow = {}): Promise<WakeAnswer> {
     requireScope(principal, 'rooms:write');
+    if (how.timeoutMs !== undefined) checkTimeout(how.timeoutMs);
     const { clock } = this.#parts;
     const startedAt = clock.monotonic();
     const known = await this.#acts.find(principal, roomId);

@@ -87,6 +87,7 @@ describe('a room that ends by itself', () => {
     expect(endOf(await service.setTimeout(me, room.id, 30_000))).toBeLessThan(Date.now() + 31_000);
     await service.hibernate(me, room.id);
     await expect(service.setTimeout(me, room.id, 1_000)).rejects.toMatchObject({ code: 'room.not_running' });
+    for (const timeoutMs of [-1, 0.5, NaN, 1e15]) await expect(service.setTimeout(me, room.id, timeoutMs)).rejects.toMatchObject({ code: 'request.invalid' });
     const woken = (await service.wake(me, room.id, undefined, { timeoutMs: farMs })).room;
     expect(endOf(woken)).toBeGreaterThan(Date.now() + farMs - 60_000);
     const mine = await service.create(me, { userId: 'p' }, { wait: true });

@@ -143,7 +143,8 @@ function endOfStart({ lifecycle }: RoomRecord, now: number): number | null {
 function keptImages(before: RoomRecord, from: ResumedFrom): Pick<RoomRecord, 'image' | 'previous'> {
   if (from === 'memory') return { image: before.image, previous: null };
   if (from === 'checkpoint') return { image: checkpointOf(before) ?? before.image, previous: null };
-  return { image: before.image, previous: before.previous };
+  // A boot that was meant keeps the image that the room slept with, to go back to, and nothing older.
+  return { image: before.image, previous: before.bootNext ? null : before.previous };
 }
 
 /** The image to restore from, if the room has not run since it was sealed and shall not boot. */

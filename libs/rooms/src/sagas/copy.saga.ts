@@ -63,9 +63,10 @@ async function copies<Scope>(parts: SagaParts<Scope>, context: MoveContext): Pro
   if (!taken) throw new Problem('image.stale', { detail: 'the image is not of this copy' });
 }
 
-/** A room is not kept asleep for somebody who hopes that a full disk empties: only a host that could not be heard is asked again. */
+/** A room is not kept asleep for somebody who hopes that a full disk empties: only a host that could not be heard, or is just about to let go of the room, is asked again. */
 function onlyOnce(error: unknown): never {
-  if (!isProblem(error) || error.code === 'host.unavailable' || error.retryAfterMs === undefined) throw error;
+  const passes = isProblem(error, 'host.unavailable') || isProblem(error, 'room.busy');
+  if (passes || !isProblem(error) || error.retryAfterMs === undefined) throw error;
   throw new Problem('room.not_copied', { detail: `The room could not be copied (${error.code}).`, cause: error });
 }
 
