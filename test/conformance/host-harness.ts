@@ -166,7 +166,7 @@ export async function readAnswer(answer: IncomingMessage): Promise<Answer> {
   const chunks: Buffer[] = [];
   for await (const chunk of answer as AsyncIterable<Buffer>) chunks.push(chunk);
   const body = Buffer.concat(chunks);
-  const isJson = /json/.test(answer.headers['content-type'] ?? '') && !/ndjson/.test(answer.headers['content-type'] ?? '');
+  const isJson = /json/.test(answer.headers['content-type'] ?? '') && !/ndjson|connect/.test(answer.headers['content-type'] ?? '');
   return { status: answer.statusCode ?? 0, headers: answer.headers, body, json: isJson && body.length > 0 ? JSON.parse(body.toString()) : null };
 }
 

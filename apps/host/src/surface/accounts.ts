@@ -15,10 +15,11 @@ const defaultUser = 'user';
 const nameForm = /^[a-z_][a-z0-9_-]{0,31}$/;
 const passwdBytesMax = 256 << 10;
 
-/** Whom a call names by `Authorization: Basic`: the user name, without a password. Undefined when it names nobody. */
+/** Whom a call names by `Authorization: Basic`: the user name, without a password. Undefined when it names nobody; `unauthenticated` for what cannot be a name. */
 export function userNamed(authorization: string | undefined): string | undefined {
-  const encoded = /^Basic ([A-Za-z0-9+/=]{0,400})$/i.exec(authorization ?? '')?.[1];
-  if (encoded === undefined) return undefined;
+  const [scheme = '', encoded = ''] = (authorization ?? '').split(' ', 2);
+  if (scheme.toLowerCase() !== 'basic') return undefined;
+  if (!/^[A-Za-z0-9+/]{0,400}={0,2}$/.test(encoded)) throw invalidUsername('');
   const [name = ''] = Buffer.from(encoded, 'base64').toString('utf8').split(':', 1);
   return name === '' ? undefined : name;
 }

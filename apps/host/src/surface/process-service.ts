@@ -87,9 +87,16 @@ async function start(call: Call, message: unknown, events: EventStream): Promise
   try {
     await tell(told, events, pty !== undefined);
   } catch (error) {
-    if (isProblem(error, 'file.not_found') || isProblem(error, 'file.kind')) throw new SurfaceError('invalid_argument', `cwd '${order.cwd ?? ''}' does not exist`);
-    throw error;
+    throw await startFailure(call, order, error);
   }
+}
+
+/** What could not be started was asked for wrongly: the program is not there, or the folder to start it in. */
+async function startFailure({ guest, signal }: Call, { cwd, user }: ProcessStart, error: unknown): Promise<unknown> {
+  if (!isProblem(error, 'exec.not_found') && !isProblem(error, 'file.not_found') && !isProblem(error, 'file.kind')) return error;
+  const folder = cwd === undefined ? undefined : await guest.statFile(cwd, signal, { user: 'root', owner: user ?? 'user', follow: true }).catch(() => null);
+  const isMissing = folder !== undefined && folder?.kind !== 'directory';
+  return new SurfaceError('invalid_argument', isMissing ? `cwd '${cwd}' does not exist` : (error.detail ?? 'no such command'));
 }
 
 async function actingUser({ guest, user, signal }: Call): Promise<string> {

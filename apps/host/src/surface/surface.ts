@@ -51,7 +51,7 @@ async function answer(exchange: Exchange, parts: SurfaceParts, room: Call['room'
   try {
     const call = { exchange, parts, room, guest: stream.guest, signal: AbortSignal.any([exchange.gone, stream.signal]) };
     const [service = '', method = '', ...more] = (exchange.params['*'] ?? '').split('/');
-    if (services[service] && more.length === 0) await rpc(call, service, method);
+    if (Object.hasOwn(services, service) && more.length === 0) await rpc(call, service, method);
     else await rest(call);
     // An answer that was whole before the room went is left alone.
     if (stream.signal.aborted && !response.writableEnded) response.destroy();
