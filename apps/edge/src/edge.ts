@@ -12,7 +12,7 @@ import { valuesOf } from './headers';
 import { Refusal, replies } from './replies';
 import { Rooms } from './rooms';
 import { Routes } from './routes';
-import { Upstreams } from './upstream';
+import { TunnelRefused, Upstreams } from './upstream';
 
 /** A running edge. */
 export interface Edge {
@@ -171,11 +171,18 @@ class Door {
       await serve(openExchange(request, response, upgrade));
     } catch (error) {
       const refusal = error instanceof Refusal ? error : new Refusal(replies.internal(), error);
-      if (refusal.cause !== undefined) this.log.info({ err: refusal.cause, status: refusal.reply.status }, refusal.message);
+      this.#tell(refusal);
       answer(request, response, refusal.reply);
     } finally {
       this.#open--;
     }
+  }
+
+  /** What a caller did wrong is not worth a line, nor that nobody listens on a port: only what failed among ourselves is. */
+  #tell({ cause, reply, message }: Refusal): void {
+    if (cause === undefined) return;
+    const level = reply.status === 500 ? 'error' : cause instanceof TunnelRefused ? 'debug' : 'info';
+    this.log[level]({ err: cause, status: reply.status }, message);
   }
 }
 
