@@ -3,13 +3,22 @@ import { request } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { newId } from '@alcove/base';
-import type { GoneReport, Heartbeat, HeartbeatAnswer, HostDescription, HostState, IncarnationState, RunningReport, SealedReport, TlsIdentity } from '@alcove/contracts';
+import type { CopiedReport, GoneReport, Heartbeat, HeartbeatAnswer, HostDescription, HostState, ImageRef, IncarnationState, RunningReport, SealedReport, TlsIdentity } from '@alcove/contracts';
 import { edgePaths, Problem } from '@alcove/contracts';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 
 export type RoomParams = { roomId: string; n: string; '*'?: string };
 /** What a test lets the room answer to a call below its incarnation. Throwing a Problem is the host's own refusal. */
 export type Answer = (request: FastifyRequest<{ Params: RoomParams }>, reply: FastifyReply) => unknown;
+
+/** What of an order the stub looks at. */
+interface Order {
+  readonly generation?: number;
+  readonly image?: unknown;
+  readonly hasDisk?: boolean;
+  readonly newIdentity?: boolean;
+  readonly source?: { readonly image: unknown };
+}
 
 export const template = { id: `tpl_${'1'.repeat(20)}`, name: 'default', builtAt: '2026-01-01T00:00:00.000Z', cloneSafe: true, size: { memoryMiB: 512, vcpus: 1, diskMiB: 4096 } };
 
@@ -22,6 +31,7 @@ export class StubHost {
   readonly #incarnations = new Map<string, IncarnationState>();
   readonly #answers = new Map<string, Answer>();
   readonly #held = new Map<string, Promise<void>>();
+  readonly #failures = new Map<string, Problem>();
   readonly #ports = new Map<number, (socket: Duplex) => void>();
   /** How many rooms it says that it takes. */
   roomsMax = 1000;
@@ -43,7 +53,7 @@ export class StubHost {
       return reply.code(problem.status).type('application/problem+json').serializer(JSON.stringify).send(problem.toBody());
     });
     this.#server.get('/state', async (): Promise<HostState> => ({ hostId: this.id, bootId: 'stub', fenced: false, description: this.description(), capacity: this.beat().capacity, incarnations: [...this.#incarnations.values()] }));
-    this.#server.put('/rooms/:roomId/incarnations/:n/:verb(^running|sealed|gone$)', async (asked: FastifyRequest<{ Params: RoomParams & { verb: string } }>) => {
+    this.#server.put('/rooms/:roomId/incarnations/:n/:verb(^running|sealed|gone|copied$)', async (asked: FastifyRequest<{ Params: RoomParams & { verb: string } }>) => {
       const { roomId, n, verb } = asked.params;
       const order = await jsonOf(asked);
       await this.#held.get(verb);
@@ -54,13 +64,19 @@ export class StubHost {
   }
 
   /** Keeps the answers to this verb until the result is called. */
-  hold(verb: 'running' | 'sealed' | 'gone'): () => void {
+  hold(verb: 'running' | 'sealed' | 'gone' | 'copied'): () => void {
     let release: () => void = () => undefined;
     this.#held.set(verb, new Promise<void>((resolve) => (release = resolve)));
     return () => {
       this.#held.delete(verb);
       release();
     };
+  }
+
+  /** Refuses this verb from now on; null: obeys again. */
+  fail(verb: 'running' | 'sealed' | 'gone' | 'copied', problem: Problem | null): void {
+    if (problem) this.#failures.set(verb, problem);
+    else this.#failures.delete(verb);
   }
 
   /** Answers `<METHOD> <path below the incarnation>` from now on. */
@@ -101,16 +117,19 @@ export class StubHost {
     return postJson(`${internalUrl}/internal/hosts/${hostId}/heartbeat`, beat, this.tls);
   }
 
-  #obey(roomId: string, incarnation: number, verb: string, order: { generation?: number }): RunningReport | SealedReport | GoneReport {
+  #obey(roomId: string, incarnation: number, verb: string, order: Order): RunningReport | SealedReport | GoneReport | CopiedReport {
     const key = `${roomId}/${incarnation}`;
     const known = this.#incarnations.get(key);
     const sequence = ++this.#sequence;
     this.orders.push(`${verb} ${key}`);
     const report = { roomId: roomId as RunningReport['roomId'], incarnation, sequence };
+    const failure = this.#failures.get(verb);
+    if (failure) throw failure;
+    if (verb === 'copied') return { ...report, image: { ...(order.source?.image as ImageRef), id: newId('img'), roomId: report.roomId, incarnation, generation: order.generation ?? 1 }, durationMs: 1 };
     if (verb === 'running') {
-      const slept = [...this.orders].some((done) => done.startsWith(`sealed ${roomId}/`));
+      const resumedFrom = order.image ? 'memory' : order.hasDisk ? 'disk' : 'new';
       this.#incarnations.set(key, { roomId, incarnation, phase: 'running', sequence } as IncarnationState);
-      return { ...report, resumedFrom: slept ? 'memory' : 'new', fallbacks: [], isolation: 'software', accelerator: 'none', bootAttempts: 1, durationMs: 1, steps: {} };
+      return { ...report, resumedFrom, fallbacks: [], isolation: 'software', accelerator: 'none', bootAttempts: 1, durationMs: 1, steps: {} };
     }
     this.#incarnations.delete(key);
     if (verb === 'gone') return { ...report, wasRunning: known !== undefined };
@@ -153,9 +172,9 @@ export async function bytesOf(asked: FastifyRequest): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-async function jsonOf(asked: FastifyRequest): Promise<{ generation?: number }> {
+async function jsonOf(asked: FastifyRequest): Promise<Order> {
   const text = (await bytesOf(asked)).toString();
-  return text === '' ? {} : (JSON.parse(text) as { generation?: number });
+  return text === '' ? {} : (JSON.parse(text) as Order);
 }
 
 /** A POST over mutual TLS. */
