@@ -52,6 +52,7 @@ function pathOf(route: RouteSpec): string {
 
 const bodies: Partial<Record<RouteId, CallOptions>> = {
   createTenant: { json: { name: 'x' } },
+  changeTenant: { json: { sandboxesPerUser: 5 } },
   createKey: { json: { name: 'x' } },
   rotateKey: { json: {} },
   createRoom: { json: { userId: 'u' } },

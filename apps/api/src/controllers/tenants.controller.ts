@@ -23,6 +23,11 @@ export class TenantsController {
     return this.identity.getTenant(principal, params.tenantId);
   }
 
+  @Route('changeTenant')
+  change(@Asked() { principal, params, body }: Call<'changeTenant'>): Promise<Tenant> {
+    return this.identity.changeTenant(principal, params.tenantId, body);
+  }
+
   @Route('createKey')
   createKey(@Asked() { principal, params, body }: Call<'createKey'>): Promise<NewApiKey> {
     return this.identity.createKey(principal, params.tenantId, body);

@@ -1,6 +1,6 @@
 import { limits } from '@alcove/base';
 import {
-  ApiKey, CreateApiKey, CreateRoom, CreateSnapshot, CreateTenant, EnvVars, ExecEvent, ExecRequest, FileChange, FileEntry, FileList, FileListQuery, FileMakeFolder, FileMove, FileReadQuery,
+  ApiKey, ChangeTenant, CreateApiKey, CreateRoom, CreateSnapshot, CreateTenant, EnvVars, ExecEvent, ExecRequest, FileChange, FileEntry, FileList, FileListQuery, FileMakeFolder, FileMove, FileReadQuery,
   FileRemoveQuery, FileWriteQuery, ForkRoom, ListRooms, ListSnapshots, ListUsers, LogsQuery, Metadata, NewApiKey, ProcessList, ProcessStart, Room, RoomEvent, RoomFiguresList, RoomLifecycle, RoomNetwork,
   RoomPage, RotateApiKey, Snapshot, SnapshotPage, Tenant, TenantPage, TerminalSize, User, UserPage, WakeAnswer, type ProblemCode,
 } from '@alcove/contracts';
@@ -70,6 +70,10 @@ export const routes = {
   getTenant: {
     method: 'GET', path: '/v1/tenants/:tenantId', tag: 'Tenants', summary: 'Get a tenant', access: 'platform',
     answer: { status: 200, description: 'The tenant', schema: Tenant }, problems: ['tenant.not_found'],
+  },
+  changeTenant: {
+    method: 'PUT', path: '/v1/tenants/:tenantId', tag: 'Tenants', summary: "Change a tenant's plan", description: 'How many rooms its users may have, and how its rooms end where their maker says nothing. What is left out stays as it is; rooms that exist keep what they have.', access: 'platform',
+    body: { json: ChangeTenant }, answer: { status: 200, description: 'The tenant', schema: Tenant }, problems: ['tenant.not_found'],
   },
   createKey: {
     method: 'POST', path: '/v1/tenants/:tenantId/keys', tag: 'Keys', summary: 'Create an API key', description: 'The key itself is in this answer only.', access: 'platform',
