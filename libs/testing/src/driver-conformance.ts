@@ -3,6 +3,7 @@ import { Readable } from 'node:stream';
 import { newId, Secret } from '@alcove/base';
 import type { ImageRef, ProblemCode } from '@alcove/contracts';
 import type { Driver, GuestSession, RoomKey, RoomSpec, Started, Template } from '@alcove/runtime';
+import { beginSleepers, describeFileOptions, describeProcesses, describeTerminals, describeWatches, expectSleepers, type Sleepers } from './guest-conformance';
 import { codeOf, nonceOf, run } from './in-guest';
 
 /** A machine with a driver on it, for one conformance run. What is optional is tested only where it is given. */
@@ -31,7 +32,7 @@ export interface ConformanceOptions {
 const neverAborted = new AbortController().signal;
 
 /**
- * The promises of `Driver`, tested on any engine: one room's life told in order (each test goes on from the one before), with a second room beside it. Six
+ * The promises of `Driver` and of its guests, tested on any engine: one room's life told in order (each test goes on from the one before), with a second room beside it. Six
  * starts and four seals in all, because on a real engine they take seconds.
  */
 export function describeDriver(name: string, make: () => Promise<DriverBench>, options: ConformanceOptions): void {
@@ -41,6 +42,8 @@ export function describeDriver(name: string, make: () => Promise<DriverBench>, o
     beforeAll(() => story.begin(), 4 * options.verbMs);
     afterAll(() => story.end(), 4 * options.verbMs);
     describeStart(story, step);
+    for (const describeGuest of [describeProcesses, describeTerminals, describeWatches, describeFileOptions]) describeGuest((title, work) => step(title, () => work(story.guest)));
+    step('begins processes that are to outlive what comes', async () => void (story.sleepers = await beginSleepers(story.guest)));
     describeSeal(story, step);
     describeImages(story, step);
     describeCrash(story, step, options);
@@ -60,6 +63,7 @@ class RoomStory {
   guest!: GuestSession;
   nonce = '';
   images: ImageRef[] = [];
+  sleepers!: Sleepers;
   #broken = false;
   constructor(private readonly make: () => Promise<DriverBench>) {}
 
@@ -176,6 +180,7 @@ function describeSeal(story: RoomStory, step: Step): void {
     await expect(story.driver.seal(story.spec(1), { generation: 1 })).rejects.toThrow();
     expect(await story.found()).toEqual([{ incarnation: 1, whole: true }]);
     expect(await nonceOf(story.guest)).toBe(story.nonce);
+    story.sleepers = await expectSleepers(story.guest, story.sleepers);
   });
   step('seals to a durable image, and the VM is gone without an exit being reported', async () => {
     const sealed = await story.driver.seal(story.spec(1), { generation: 2 });
@@ -206,6 +211,7 @@ function describeImages(story: RoomStory, step: Step): void {
     story.guest = (await story.driver.restore(story.spec(2), { kind: 'image', image: story.image(0) })).guest;
     expect(await nonceOf(story.guest)).toBe(story.nonce);
     expect(await story.guest.statFile('kept/second', neverAborted)).toMatchObject({ size: 300_000 });
+    story.sleepers = await expectSleepers(story.guest, story.sleepers);
   });
   step('finds and recovers it after a restart of the host agent', async () => {
     story.use(await story.bench.restart());
@@ -214,6 +220,7 @@ function describeImages(story: RoomStory, step: Step): void {
     for (const vm of found) story.guest = (await story.driver.recover(vm)).guest;
     expect(await nonceOf(story.guest)).toBe(story.nonce);
     expect(await run(story.guest, ['echo', 'still here'])).toMatchObject({ stdout: 'still here\n' });
+    story.sleepers = await expectSleepers(story.guest, story.sleepers);
   });
   step('seals what was recovered, and prunes what is older', async () => {
     story.images.push((await story.driver.seal(story.spec(2), { generation: 3 })).image);
@@ -241,6 +248,7 @@ function describeCrash(story: RoomStory, step: Step, options: ConformanceOptions
   step('boots from the disk: new memory, all files', async () => {
     const { guest } = await story.driver.boot(story.spec(4));
     expect(await nonceOf(guest)).not.toBe(story.nonce);
+    expect(await guest.listProcesses(neverAborted)).toEqual([]);
     expect(await text((await guest.readFile({ path: 'kept/third' }, neverAborted)).body)).toBe('written before the crash');
     expect(await story.driver.stop({ roomId: story.roomId, incarnation: 4 })).toEqual({ wasRunning: true });
     expect(await story.driver.stop({ roomId: story.roomId, incarnation: 4 })).toEqual({ wasRunning: false });

@@ -1,6 +1,7 @@
 export { BareGuest } from './bare-guest';
 export { choppedPair } from './chopped-pair';
 export { GuestPeer, peerEncode, peerFields, peerFrame, PeerStream, type PeerFields, type PeerFrame, type PeerOptions, type PeerService } from './guest-peer';
+export { Heard } from './heard';
 export { ManualClock } from './manual-clock';
 export { contractHost, describeHostsStore } from './hosts-store-contract';
 export { contractRoom, describeRoomsStore, freeTenant, saveOf, type RoomsStoreUnderTest } from './rooms-store-contract';

@@ -1,5 +1,6 @@
 import { newId, Secret } from '@alcove/base';
-import { type ExecEvent, ProcessStart } from '@alcove/contracts';
+import { ProcessStart } from '@alcove/contracts';
+import { Heard } from '@alcove/testing';
 import type { RoomSpec, Template } from '../../driver';
 import { FakeDriver } from './driver';
 import { FakeWorld } from './world';
@@ -18,28 +19,6 @@ function spec(roomId: string, incarnation: number): RoomSpec {
   return { roomId, incarnation, template, keys, env: { A: 'room' }, hasDisk: incarnation > 1 };
 }
 
-class Heard {
-  pid = 0;
-  text = '';
-  exit: ExecEvent | undefined;
-  readonly over: Promise<unknown>;
-  #seen: (() => void)[] = [];
-  constructor(events: AsyncIterable<ExecEvent>) {
-    this.over = this.#read(events).catch((error: unknown) => error);
-  }
-  async until(done: () => boolean): Promise<void> {
-    while (!done()) await new Promise<void>((resolve) => this.#seen.push(resolve));
-  }
-  async #read(events: AsyncIterable<ExecEvent>): Promise<void> {
-    for await (const event of events) {
-      if (event.event === 'start') this.pid = event.pid;
-      if (event.event === 'stdout' || event.event === 'stderr') this.text += Buffer.from(event.data, 'base64').toString();
-      if (event.event === 'exit') this.exit = event;
-      for (const wake of this.#seen.splice(0)) wake();
-    }
-  }
-}
-
 const script = (text: string, more: Partial<ProcessStart> = {}) => ProcessStart.parse({ command: ['/bin/bash', '-l', '-c', text], ...more });
 
 async function room() {
@@ -53,9 +32,9 @@ async function room() {
 it('speaks enough of a shell', async () => {
   const { driver, guest, roomId } = await room();
   const said = async (text: string, more: Partial<ProcessStart> = {}) => {
-    const heard = new Heard(guest.startProcess(script(text, more), never));
+    const heard = new Heard((signal) => guest.startProcess(script(text, more), signal));
     await heard.over;
-    return { text: heard.text, exit: heard.exit };
+    return { text: heard.stdout + heard.stderr, exit: heard.exit };
   };
   expect(await said('echo hello; exit 3')).toMatchObject({ text: 'hello\n', exit: { exitCode: 3 } });
   expect(await said('pwd && echo "$A $B"', { cwd: '/tmp', env: { B: 'b' } })).toMatchObject({ text: '/tmp\nroom b\n', exit: { exitCode: 0 } });
@@ -71,50 +50,49 @@ it('speaks enough of a shell', async () => {
 
 it('keeps a process over the restart of its host and over a sleep', async () => {
   const { world, driver, roomId, guest } = await room();
-  const gone = new AbortController();
-  const first = new Heard(guest.startProcess(script('i=0; while true; do i=$((i+1)); echo "n$i"; read line; done', { stdin: true, tag: 'loop' }), gone.signal));
-  await first.until(() => first.text === 'n1\n');
-  gone.abort(new Error('left'));
-  expect(await first.over).toMatchObject({ message: 'left' });
+  const first = new Heard((signal) => guest.startProcess(script('i=0; while true; do i=$((i+1)); echo "n$i"; read line; done', { stdin: true, tag: 'loop' }), signal));
+  await first.until(() => first.stdout === 'n1\n');
+  await first.leave();
   await driver.close();
   const second = new FakeDriver({ world });
   const [found] = await second.inspect();
   const again = (await second.recover(found!)).guest;
-  const attached = new Heard(again.attachProcess({ tag: 'loop' }, never));
-  await attached.until(() => attached.pid !== 0);
+  const attached = new Heard((signal) => again.attachProcess({ tag: 'loop' }, signal));
+  await attached.started();
   await again.writeProcess({ pid: first.pid }, Buffer.from('\n'), { close: false }, never);
-  await attached.until(() => attached.text === 'n2\n');
+  await attached.until(() => attached.stdout === 'n2\n');
   const { image } = await second.seal(spec(roomId, 1), { generation: 1 });
-  expect(await attached.over).toMatchObject({ code: 'guest.closed' });
+  await attached.over;
+  expect(attached.failure).toMatchObject({ code: 'guest.closed' });
   const woken = (await second.restore(spec(roomId, 2), { kind: 'image', image })).guest;
   expect(await woken.listProcesses(never)).toMatchObject([{ pid: first.pid, tag: 'loop' }]);
-  const third = new Heard(woken.attachProcess({ pid: first.pid }, never));
+  const third = new Heard((signal) => woken.attachProcess({ pid: first.pid }, signal));
   await third.until(() => third.pid === first.pid);
   await woken.writeProcess({ tag: 'loop' }, Buffer.from('\n'), { close: false }, never);
-  await third.until(() => third.text === 'n3\n');
+  await third.until(() => third.stdout === 'n3\n');
   await woken.signalProcess({ pid: first.pid }, 9, never);
   await third.over;
   expect(third.exit).toMatchObject({ exitCode: null, signal: 'SIGKILL' });
-  const late = new Heard(woken.attachProcess({ pid: first.pid }, never));
+  const late = new Heard((signal) => woken.attachProcess({ pid: first.pid }, signal));
   await late.over;
-  expect(late).toMatchObject({ pid: first.pid, text: '', exit: { signal: 'SIGKILL' } });
+  expect(late).toMatchObject({ pid: first.pid, stdout: '', exit: { signal: 'SIGKILL' } });
   await second.stop({ roomId, incarnation: 2 });
 });
 
 it('has a terminal: echo, a prompt, Ctrl-C, Ctrl-D', async () => {
   const { driver, roomId, guest } = await room();
-  const heard = new Heard(guest.startProcess(ProcessStart.parse({ command: ['/bin/bash', '-i', '-l'], pty: { cols: 80, rows: 24 } }), never));
+  const heard = new Heard((signal) => guest.startProcess(ProcessStart.parse({ command: ['/bin/bash', '-i', '-l'], pty: { cols: 80, rows: 24 } }), signal));
   const type = (keys: string) => guest.writeProcess({ pid: heard.pid }, Buffer.from(keys), { close: false }, never);
-  await heard.until(() => heard.text.endsWith('$ '));
+  await heard.until(() => heard.stdout.endsWith('$ '));
   await type('echo hi\n');
-  await heard.until(() => /echo hi\r\nhi\r\n.*\$ $/s.test(heard.text));
+  await heard.until(() => /echo hi\r\nhi\r\n.*\$ $/s.test(heard.stdout));
   await guest.resizeProcess({ pid: heard.pid }, { cols: 100, rows: 30 }, never);
   await type('stty size\r');
-  await heard.until(() => /30 100\r\n.*\$ $/s.test(heard.text));
+  await heard.until(() => /30 100\r\n.*\$ $/s.test(heard.stdout));
   await type('sleep 1000\n');
   await type('\x03');
   await type('echo $?\n');
-  await heard.until(() => /130\r\n/.test(heard.text));
+  await heard.until(() => /130\r\n/.test(heard.stdout));
   await type('\x04');
   await heard.over;
   expect(heard.exit).toMatchObject({ exitCode: 0 });
