@@ -1,8 +1,9 @@
 import { text } from 'node:stream/consumers';
 import { Readable } from 'node:stream';
-import { type FileChange, isProblem, type ProblemCode, ProcessStart } from '@alcove/contracts';
+import { type FileChange, ProcessStart } from '@alcove/contracts';
 import type { GuestSession } from '@alcove/runtime';
 import { Heard } from './heard';
+import { codeOf } from './in-guest';
 
 /** Runs one step of a driver's story on the guest that the story is at. */
 export type GuestStep = (title: string, work: (guest: GuestSession) => Promise<void>) => void;
@@ -262,12 +263,4 @@ export async function expectSleepers(guest: GuestSession, sleepers: Sleepers): P
 
 function lastOf(counter: Heard): number {
   return Math.max(...[...counter.stdout.matchAll(/n(\d+)\n/g)].map(([, number]) => Number(number)));
-}
-
-/** The code of the Problem that it rejects with, or with which a listener's stream failed; fails the test when there is none. */
-async function codeOf(promise: Promise<unknown>): Promise<ProblemCode> {
-  const outcome = await promise.then(() => new Error('it was expected to be refused'), (error: unknown) => error);
-  const problem = isProblem(outcome) ? outcome : outcome instanceof Error && isProblem(outcome.cause) ? outcome.cause : undefined;
-  if (!problem) throw outcome;
-  return problem.code;
 }

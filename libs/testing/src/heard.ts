@@ -1,12 +1,12 @@
 import type { ExecEvent } from '@alcove/contracts';
 
-/** One who listens to a command: all it has said so far. Waiting is for conditions, and ends with an error once nothing more can come. */
+/** One who listens to a command: all it has said so far. Waiting is for conditions, and rejects once nothing more can come: with what the stream failed with, if it did. */
 export class Heard {
   pid = 0;
   stdout = '';
   stderr = '';
   exit: Extract<ExecEvent, { event: 'exit' }> | undefined;
-  failure: unknown;
+  failure: Error | undefined;
   /** Settles when the stream is over: with its exit, or with what it failed with. Never rejects. */
   readonly over: Promise<void>;
   readonly #leaving = new AbortController();
@@ -20,7 +20,8 @@ export class Heard {
 
   async until(condition: () => boolean): Promise<this> {
     while (!condition()) {
-      if (this.#isOver) throw new Error(`it is over and never came to that: ${JSON.stringify(this)}`, { cause: this.failure });
+      if (this.failure) throw this.failure;
+      if (this.#isOver) throw new Error(`it is over and never came to that: ${JSON.stringify(this)}`);
       await new Promise<void>((resolve) => this.#waiting.add(resolve));
     }
     return this;
@@ -45,7 +46,7 @@ export class Heard {
     try {
       for await (const event of events) this.#take(event);
     } catch (error) {
-      this.failure = error;
+      this.failure = error as Error;
     }
     this.#isOver = true;
     this.#wake();

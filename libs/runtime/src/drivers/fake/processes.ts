@@ -33,7 +33,10 @@ const endedKeptMs = 30_000;
 const endedKept = 64;
 const pipeBytes = 64 << 10;
 const sleepMsMax = 24 * 3600_000;
-const harmless = new Set(['SIGCHLD', 'SIGWINCH', 'SIGURG', 'SIGCONT', '0']);
+const harmless = new Set(['SIGCHLD', 'SIGWINCH', 'SIGURG', 'SIGCONT']);
+const keptMax = 256;
+/** SIGRTMAX of Linux. */
+const signalMax = 64;
 
 interface Live {
   process: KeptProcess;
@@ -59,12 +62,14 @@ export class KeptProcesses {
   }
 
   start(order: ProcessStart): Listener {
+    if (this.table.running.length >= keptMax) throw new Problem('guest.limit', { detail: `${keptMax} processes are kept already` });
     const pid = this.table.nextPid;
     const shell = startShell({ ...order, pid, input: order.stdin || order.pty !== undefined }, this.room());
     this.table.nextPid += 1;
     const info: ProcessInfo = { pid, tag: order.tag ?? null, command: [...order.command], env: { ...order.env }, cwd: shell.cwd, user: shell.user, pty: order.pty !== undefined };
     const process = { shell, info, endsAt: order.timeoutMs ? this.clock.now() + order.timeoutMs : null, stopped: false };
     this.table.running.push(process);
+    this.saved();
     return this.#listen(this.#begin(process));
   }
   attach(which: ProcessName): Listener {
@@ -96,6 +101,7 @@ export class KeptProcesses {
     this.saved();
   }
   signal(which: ProcessName, number: number): void {
+    if (!Number.isInteger(number) || number < 1 || number > signalMax) throw new Problem('request.invalid', { detail: 'no such signal' });
     const live = this.#need(which);
     const name = signalName(number);
     if (name === 'SIGSTOP' || name === 'SIGTSTP') live.process.stopped = true;
