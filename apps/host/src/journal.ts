@@ -4,12 +4,15 @@ import { crc32 } from 'node:zlib';
 import { errorCode, limits, type Log } from '@alcove/base';
 import { type ImageRef, type IncarnationPhase, Problem, type ResumedFrom, type RunningReport, type SealedReport } from '@alcove/contracts';
 
+/** `copying`: being made out of another room. There is no VM of it, and the control plane is told of it when it is over. */
+export type RecordPhase = IncarnationPhase | 'copying';
+
 /** What this host knows of a room: its newest incarnation only, because an older one is refused by its number alone. Never holds a key or a room's environment. */
 export interface RoomRecord {
   roomId: string;
   /** The highest incarnation ever asked of this host for this room. */
   incarnation: number;
-  phase: IncarnationPhase;
+  phase: RecordPhase;
   /** Grows with every change on this host, over restarts too. */
   sequence: number;
   operationId: string;
@@ -35,7 +38,7 @@ export function imageOf(record: RoomRecord): ImageRef | undefined {
   return record.sealed?.image;
 }
 
-export const livePhases: ReadonlySet<IncarnationPhase> = new Set(['starting', 'running', 'sealing', 'ending']);
+export const livePhases: ReadonlySet<RecordPhase> = new Set(['starting', 'running', 'sealing', 'ending']);
 
 /** Where intents go before they are acted on. The runner of a room is the only writer of that room's record; writes of one room come one at a time. */
 export interface Journal {

@@ -77,7 +77,7 @@ it('leaves a busy room alone, and a held one but for VMs of other incarnations',
   expect(decide([recordOf()], [vmOf(), vmOf({ incarnation: 1 })], { held: new Set(['room_a']) })).toMatchObject({ adopt: [], end: [{ reason: 'superseded' }], forget: [] });
 });
 
-const phases = ['starting', 'running', 'sealing', 'sealed', 'ending', 'gone'] as const;
+const phases = ['starting', 'running', 'sealing', 'copying', 'sealed', 'ending', 'gone'] as const;
 const anyRecords = fc.uniqueArray(
   fc.record({ roomId: fc.constantFrom(...roomIds), incarnation: fc.integer({ min: 1, max: 3 }), phase: fc.constantFrom(...phases) }).map((some) => recordOf(some)),
   { selector: (record) => record.roomId },

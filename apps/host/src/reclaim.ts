@@ -81,6 +81,8 @@ function forgetReason(record: RoomRecord, input: ReclaimInput, plan: ReclaimPlan
   switch (record.phase) {
     case 'starting':
       return 'start_interrupted';
+    case 'copying':
+      return 'copy_interrupted';
     case 'running':
       return 'vmm_exited';
     case 'ending':

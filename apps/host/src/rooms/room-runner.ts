@@ -1,14 +1,18 @@
-import { type Clock, limits, type Log, Secret } from '@alcove/base';
+import { type Clock, limits, type Log } from '@alcove/base';
 import {
-  type EnsureGone, type EnsureRunning, type EnsureSealed, type GoneReport, type ImageRef, type IncarnationState, isProblem, Problem, type RoomKeys, type RunningReport, type SealedReport,
+  type CopiedReport, type EnsureCopied, type EnsureGone, type EnsureRunning, type EnsureSealed, type GoneReport, type ImageRef, type IncarnationState, isProblem, Problem, type RunningReport, type SealedReport,
 } from '@alcove/contracts';
 import type { Driver, FoundVm, RoomSpec, Started } from '@alcove/runtime';
-import { imageOf, type Journal, livePhases, type RoomRecord } from '../journal';
+import type { Journal, RoomRecord } from '../journal';
 import type { Templates } from '../templates';
+import { copyRoom, refuseLive } from './copy-room';
 import { withDeadline } from './deadline';
 import { leftHalfStarted, levelsOf } from './levels';
 import { LiveGuest, type RoomStream } from './live-guest';
+import { secretKeys } from './room-keys';
+import { RoomPage } from './room-page';
 import { startRoom, type StartedAt } from './start-room';
+import { takeBoth, Turns } from './turns';
 
 /** What every runner of a host needs of it. */
 export interface RunnerWorld {
@@ -20,6 +24,8 @@ export interface RunnerWorld {
   nextSequence(): number;
   /** Takes a place for this room until the result is called or the journal has it. Throws `host.fenced` or `host.capacity`. */
   admit(roomId: string): () => void;
+  /** Throws `host.fenced`. */
+  refuseFenced(): void;
   /** Something happened that nobody asked for: the control plane should hear of it soon. */
   changed(): void;
 }
@@ -32,31 +38,34 @@ export interface RunnerWorld {
  *                                │ failed    │ ▲─────failed, guest alive───┘
  *                                ▼           ▼ vmm_exited, guest_dead, ensureGone
  *                               gone ◀──── ending        a higher incarnation starts over from any phase
+ *
+ *     (none) ─ensureCopied─▶ copying ─▶ sealed            of a room that is made asleep; failed, or cut off: gone
  */
 export class RoomRunner {
   #live: LiveGuest | null = null;
-  #tail: Promise<unknown> = Promise.resolve();
-  #queued = 0;
-  /** Aborted to end what is being done now: a start that nobody wants any more, a seal that may not go on. */
-  #current = new AbortController();
   #recoveries = 0;
   /** Why the VM was ended past the queue: what then fails in the queue fails because of that. */
   #killedFor: string | null = null;
 
+  readonly turns = new Turns();
+  readonly page: RoomPage;
+
   constructor(
     readonly roomId: string,
     private readonly world: RunnerWorld,
-  ) {}
+  ) {
+    this.page = new RoomPage(roomId, world);
+  }
 
   get record(): RoomRecord | undefined {
-    return this.world.journal.records().get(this.roomId);
+    return this.page.record;
   }
   get busy(): boolean {
-    return this.#queued > 0;
+    return this.turns.busy;
   }
   /** A VM of this room runs or may run. */
   get live(): boolean {
-    return this.record !== undefined && livePhases.has(this.record.phase);
+    return this.page.live;
   }
   get held(): boolean {
     return this.#live !== null;
@@ -66,60 +75,67 @@ export class RoomRunner {
   }
 
   async ensureRunning(incarnation: number, order: EnsureRunning): Promise<RunningReport> {
-    this.#refuseStale(incarnation);
-    if (this.record?.phase === 'starting' && incarnation > this.record.incarnation) this.#current.abort(new Problem('incarnation.stale', { detail: 'superseded' }));
+    this.page.refuseStale(incarnation);
+    if (this.record?.phase === 'starting' && incarnation > this.record.incarnation) this.turns.abort(new Problem('incarnation.stale', { detail: 'superseded' }));
     const keys = secretKeys(order.keys);
-    return this.#enqueue(() => this.#run(incarnation, order, keys));
+    return this.turns.take(() => this.#run(incarnation, order, keys));
   }
   async ensureSealed(incarnation: number, order: EnsureSealed): Promise<SealedReport> {
-    this.#refuseStale(incarnation);
-    return this.#enqueue(() => this.#seal(incarnation, order, secretKeys(order.keys)));
+    this.page.refuseStale(incarnation);
+    return this.turns.take(() => this.#seal(incarnation, order, secretKeys(order.keys)));
+  }
+  /** Makes this room, which has never run, out of the source's image and disk. Throws `room.busy` at once while a VM of either runs. */
+  async ensureCopied(incarnation: number, order: EnsureCopied, source: RoomRunner): Promise<CopiedReport> {
+    this.page.refuseStale(incarnation);
+    if (source === this) throw new Problem('request.invalid', { detail: 'a room is not copied over itself' });
+    refuseLive(this.page, source.page);
+    return takeBoth(this, source, () => copyRoom(this.world, this.page, source.page, incarnation, order, this.turns.signal));
   }
   async ensureGone(incarnation: number, order: EnsureGone): Promise<GoneReport> {
-    this.#refuseStale(incarnation);
-    if (this.record?.phase === 'starting') this.#current.abort(new Problem('incarnation.stale', { detail: order.reason }));
-    return this.#enqueue(() => this.#gone(incarnation, order));
+    this.page.refuseStale(incarnation);
+    if (this.record?.phase === 'starting' || this.record?.phase === 'copying') this.turns.abort(new Problem('incarnation.stale', { detail: order.reason }));
+    return this.turns.take(() => this.#gone(incarnation, order));
   }
   /** Opens a stream into the running guest. Throws `incarnation.stale`, `room.not_running` or `guest.limit`. Waits for nothing. */
   stream(incarnation: number): RoomStream {
-    this.#refuseStale(incarnation);
+    this.page.refuseStale(incarnation);
     if (!this.#live || this.record?.incarnation !== incarnation || this.record.phase !== 'running') throw new Problem('room.not_running');
     return this.#live.open();
   }
   /** Resolves when it is known whether a room whose channel has just broken still stands; for every other room at once. */
   async decided(): Promise<void> {
-    if (this.#live?.broken) await Promise.race([this.#tail, this.world.clock.sleep(limits.hostAgent.decideMs)]);
+    if (this.#live?.broken) await Promise.race([this.turns.idle(), this.world.clock.sleep(limits.hostAgent.decideMs)]);
   }
   /** Takes over a VM that outlived the agent before. Ends it when it cannot be talked to. */
   adopt(vm: FoundVm): Promise<void> {
-    return this.#enqueue(() => this.#adopt(vm));
+    return this.turns.take(() => this.#adopt(vm));
   }
   /** Ends a VM that was found and may not run. */
   endStray(vm: FoundVm, reason: string): Promise<void> {
-    return this.#enqueue(async () => {
+    return this.turns.take(async () => {
       const known = this.record?.incarnation === vm.incarnation;
       // It may have been found before it became ours.
       if (known && this.#live) return;
       this.world.log.warn({ roomId: vm.roomId, incarnation: vm.incarnation, reason }, 'a VM that may not run is ended');
       await this.world.driver.stop(vm);
-      if (known && this.live) await this.#note({ phase: 'gone', reason });
+      if (known && this.live) await this.page.note({ phase: 'gone', reason });
     });
   }
   /** Writes down that the journalled incarnation has no VM any more. */
   forget(reason: string): Promise<void> {
-    return this.#enqueue(async () => {
-      if (this.live && !this.#live) await this.#note({ phase: 'gone', reason });
+    return this.turns.take(async () => {
+      if ((this.live || this.record?.phase === 'copying') && !this.#live) await this.page.note({ phase: 'gone', reason });
     });
   }
   /** The driver says that the VM ended by itself. */
   exited(incarnation: number, reason: string): Promise<void> {
-    return this.#enqueue(async () => {
+    return this.turns.take(async () => {
       if (this.record?.incarnation === incarnation && this.record.phase === 'running') await this.#over(reason);
     });
   }
   /** The lease is lost: seals with the keys that are held. The image stays here; whether it counts is for the control plane to say. */
   sealForFence(): Promise<void> {
-    return this.#enqueue(async () => {
+    return this.turns.take(async () => {
       const record = this.record;
       const keys = this.#live?.keys;
       if (record?.phase !== 'running' || !keys) return;
@@ -129,27 +145,18 @@ export class RoomRunner {
   /** Ends the VM now, past the queue: the lease is over and whatever is being done must not go on. */
   async kill(reason: string): Promise<void> {
     const record = this.record;
+    if (record?.phase === 'copying') this.turns.abort(new Problem('host.fenced'));
     if (!record || !this.live) return;
     this.#killedFor = reason;
-    this.#current.abort(new Problem('host.fenced'));
+    this.turns.abort(new Problem('host.fenced'));
     this.release();
     await this.world.driver.stop(record);
-    await this.#enqueue(async () => {
+    await this.turns.take(async () => {
       if (this.live && this.record) await this.#gone(this.record.incarnation, { operationId: reason, reason, discard: false });
     });
   }
   state(): IncarnationState | undefined {
-    const record = this.record;
-    if (!record) return undefined;
-    const image = imageOf(record);
-    return {
-      roomId: record.roomId,
-      incarnation: record.incarnation,
-      phase: record.phase,
-      sequence: record.sequence,
-      ...(record.reason === '' ? {} : { reason: record.reason }),
-      ...(image === undefined ? {} : { image }),
-    };
+    return this.page.state();
   }
   /** Lets go of the guest without ending it: the host agent stops, the room lives on. */
   release(): void {
@@ -158,21 +165,21 @@ export class RoomRunner {
   }
 
   async #run(incarnation: number, order: EnsureRunning, keys: RoomSpec['keys']): Promise<RunningReport> {
-    this.#refuseStale(incarnation);
+    this.page.refuseStale(incarnation);
     const before = this.record;
     if (before?.incarnation === incarnation) {
       if (before.phase === 'running' && before.running && this.#live) {
         this.#giveKeys(keys);
         return before.running;
       }
-      if (before.ran || before.final) throw new Problem('incarnation.stale', { detail: `this incarnation is over: ${before.reason}` });
+      if (before.ran || before.final || before.phase === 'sealed') throw new Problem('incarnation.stale', { detail: `this incarnation is over: ${before.reason}` });
     }
     const leave = this.world.admit(this.roomId);
     try {
       const template = await this.world.templates.get(order.templateId);
       // Only an order that can be followed ends what runs.
       if (this.live) await this.#stopVm('superseded');
-      return await this.#start({ roomId: this.roomId, incarnation, template, keys, env: order.env, hasDisk: order.hasDisk }, order);
+      return await this.#start({ roomId: this.roomId, incarnation, template, keys, env: order.env, hasDisk: order.hasDisk, newIdentity: order.newIdentity ?? false }, order);
     } finally {
       leave();
     }
@@ -182,28 +189,28 @@ export class RoomRunner {
     const startedAt = clock.monotonic();
     const levels = levelsOf(order, leftHalfStarted(this.record));
     const generation = Math.max(order.image?.generation ?? 0, order.previous?.generation ?? 0, this.record?.generation ?? 0);
-    await this.#intend({ ...blankRecord(this.roomId, spec.incarnation), phase: 'starting', operationId: order.operationId, templateId: order.templateId, generation, level: levels[0]?.level ?? 'new' });
+    await this.page.intend({ ...this.page.blank(spec.incarnation), phase: 'starting', operationId: order.operationId, templateId: order.templateId, generation, level: levels[0]?.level ?? 'new' });
     try {
       const result = await withDeadline<StartedAt>(
         clock,
         {
           ms: order.image || order.hasDisk ? limits.move.resumeMs : limits.move.provisionMs,
           reason: () => new Problem('engine.failed', { detail: 'the start took too long' }),
-          cancel: this.#current.signal,
+          cancel: this.turns.signal,
           late: ({ started }) => this.#undoLate(spec, started),
         },
-        (signal) => startRoom({ driver, clock, log }, spec, levels, (level) => this.#intend({ ...this.#need(), level: level.level }), signal),
+        (signal) => startRoom({ driver, clock, log }, spec, levels, (level) => this.page.intend({ ...this.page.need(), level: level.level }), signal),
       );
       const report = this.#runningReport(spec.incarnation, result, clock.monotonic() - startedAt);
       this.#hold(result.started, spec.keys);
       this.#recoveries = 0;
       this.#killedFor = null;
-      await this.#note({ phase: 'running', level: result.level.level, ran: true, running: report, sequence: report.sequence });
+      await this.page.note({ phase: 'running', level: result.level.level, ran: true, running: report, sequence: report.sequence });
       if (result.level.level === 'memory' && order.image) this.#pruneSoon(order.image);
       return report;
     } catch (error) {
       await driver.stop(spec).catch((err: unknown) => log.error({ err, roomId: this.roomId }, 'what a failed start left could not be stopped'));
-      await this.#note({ phase: 'gone', reason: `start_failed:${isProblem(error) ? error.code : 'internal'}` });
+      await this.page.note({ phase: 'gone', reason: `start_failed:${isProblem(error) ? error.code : 'internal'}` });
       throw error;
     }
   }
@@ -223,12 +230,12 @@ export class RoomRunner {
   }
   /** The image has been restored once: what is older has no use any more. Queued, so that the answer does not wait for it. */
   #pruneSoon(image: ImageRef): void {
-    this.#enqueue(() => this.world.driver.prune(this.roomId, [image.id])).catch((err: unknown) => this.world.log.warn({ err, roomId: this.roomId }, 'older images could not be pruned'));
+    this.turns.take(() => this.world.driver.prune(this.roomId, [image.id])).catch((err: unknown) => this.world.log.warn({ err, roomId: this.roomId }, 'older images could not be pruned'));
   }
   /** A start that was given up came to something after all. */
   #undoLate(spec: RoomSpec, started: Started): void {
     started.guest.close();
-    this.#enqueue(async () => {
+    this.turns.take(async () => {
       if (this.#live === null) await this.world.driver.stop(spec);
     }).catch((err: unknown) => this.world.log.error({ err, roomId: this.roomId }, 'a late start could not be undone'));
   }
@@ -240,19 +247,19 @@ export class RoomRunner {
     if (record.phase !== 'running' && record.phase !== 'sealing') throw new Problem('room.not_running', { detail: record.reason });
     const startedAt = this.world.clock.monotonic();
     const spec: RoomSpec = { roomId: this.roomId, incarnation, template: await this.world.templates.get(record.templateId), keys, env: {}, hasDisk: true };
-    await this.#intend({ ...record, phase: 'sealing', operationId: order.operationId, sealing: order.generation, reason: order.reason });
+    await this.page.intend({ ...record, phase: 'sealing', operationId: order.operationId, sealing: order.generation, reason: order.reason });
     this.#live?.pause();
     try {
       const sealed = await withDeadline(
         this.world.clock,
-        { ms: limits.move.hibernateMs, reason: () => new Problem('engine.failed', { detail: 'sealing took too long' }), cancel: this.#current.signal, late: () => undefined },
+        { ms: limits.move.hibernateMs, reason: () => new Problem('engine.failed', { detail: 'sealing took too long' }), cancel: this.turns.signal, late: () => undefined },
         () => this.world.driver.seal(spec, { generation: order.generation }),
       );
       this.release();
       const sequence = this.world.nextSequence();
       const durableMs = this.world.clock.monotonic() - startedAt;
       const report: SealedReport = { roomId: this.roomId, incarnation, sequence, image: sealed.image, stallMs: sealed.stallMs, durableMs, steps: sealed.steps };
-      await this.#note({ phase: 'sealed', sealed: report, sealing: null, generation: Math.max(record.generation, sealed.image.generation), sequence }, true);
+      await this.page.note({ phase: 'sealed', sealed: report, sealing: null, generation: Math.max(record.generation, sealed.image.generation), sequence }, true);
       return report;
     } catch (error) {
       await this.#afterFailedSeal(error);
@@ -263,43 +270,43 @@ export class RoomRunner {
   async #afterFailedSeal(error: unknown): Promise<void> {
     this.world.log.error({ err: error, roomId: this.roomId }, 'sealing failed');
     const answers = await this.#live?.alive();
-    if (answers && !this.#current.signal.aborted) {
+    if (answers && !this.turns.signal.aborted) {
       this.#live?.resume();
-      await this.#note({ phase: 'running', reason: '', sealing: null });
+      await this.page.note({ phase: 'running', reason: '', sealing: null });
       return;
     }
     await this.#over(isProblem(error, 'room.not_running') ? 'vmm_exited' : 'seal_failed');
   }
 
   async #gone(incarnation: number, order: EnsureGone): Promise<GoneReport> {
-    this.#refuseStale(incarnation);
+    this.page.refuseStale(incarnation);
     const before = this.record;
     let wasRunning = false;
     if (before && this.live) wasRunning = await this.#stopVm(order.reason);
     if (before?.incarnation !== incarnation) {
-      const tombstone = { ...blankRecord(this.roomId, incarnation), final: true, sequence: this.world.nextSequence(), reason: order.reason, operationId: order.operationId, generation: before?.generation ?? 0 };
+      const tombstone = { ...this.page.blank(incarnation), final: true, sequence: this.world.nextSequence(), reason: order.reason, operationId: order.operationId, generation: before?.generation ?? 0 };
       await this.world.journal.note(tombstone, true);
     } else if (!before.final) {
       // A start of it that comes late must find it over, also after a crash of this machine.
-      await this.#note({ final: true }, true);
+      await this.page.note({ final: true }, true);
     }
     if (order.discard) {
       await this.world.driver.discard(this.roomId);
-      await this.#note({ phase: 'gone', sealed: null, reason: order.reason });
+      await this.page.note({ phase: 'gone', sealed: null, reason: order.reason });
     }
     return { roomId: this.roomId, incarnation, sequence: this.record?.sequence ?? this.world.nextSequence(), wasRunning };
   }
   /** Ends the VM of the journalled incarnation. Works on a full disk too: this is the way out of everything. */
   async #stopVm(reason: string): Promise<boolean> {
-    const record = this.#need();
-    await this.#note({ phase: 'ending', reason }, true);
+    const record = this.page.need();
+    await this.page.note({ phase: 'ending', reason }, true);
     this.release();
     const { wasRunning } = await withDeadline(
       this.world.clock,
       { ms: limits.move.destroyMs, reason: () => new Problem('engine.failed', { detail: 'the VM did not end' }), cancel: new AbortController().signal, late: () => undefined },
       () => this.world.driver.stop(record),
     );
-    await this.#note({ phase: 'gone', reason });
+    await this.page.note({ phase: 'gone', reason });
     return wasRunning;
   }
   /** The VM is not to be saved: makes sure that it is gone, and says why. */
@@ -315,12 +322,12 @@ export class RoomRunner {
     try {
       const started = await withDeadline(
         clock,
-        { ms: limits.hostAgent.recoverMs, reason: () => new Problem('guest.closed', { detail: 'no answer from a VM that was found' }), cancel: this.#current.signal, late: (late) => late.guest.close() },
+        { ms: limits.hostAgent.recoverMs, reason: () => new Problem('guest.closed', { detail: 'no answer from a VM that was found' }), cancel: this.turns.signal, late: (late) => late.guest.close() },
         () => driver.recover(vm),
       );
       this.#hold(started, null);
       const running = record.running ?? this.#runningReport(vm.incarnation, { started, level: { level: record.level, via: 'boot', attempts: 1 }, fallbacks: [] }, 0);
-      await this.#note({ phase: 'running', ran: true, running, reason: '', sealing: null });
+      await this.page.note({ phase: 'running', ran: true, running, reason: '', sealing: null });
     } catch (err) {
       log.error({ err, roomId: this.roomId }, 'a VM that was found could not be taken over');
       await this.#over('guest_dead');
@@ -329,7 +336,7 @@ export class RoomRunner {
   #hold(started: Started, keys: RoomSpec['keys'] | null): void {
     this.release();
     const live: LiveGuest = new LiveGuest(started, keys, this.world.clock, (why) => {
-      this.#enqueue(() => this.#lost(live, why)).catch((err: unknown) => this.world.log.error({ err, roomId: this.roomId }, 'a lost guest could not be dealt with'));
+      this.turns.take(() => this.#lost(live, why)).catch((err: unknown) => this.world.log.error({ err, roomId: this.roomId }, 'a lost guest could not be dealt with'));
     });
     this.#live = live;
   }
@@ -350,50 +357,4 @@ export class RoomRunner {
   #giveKeys(keys: RoomSpec['keys']): void {
     if (this.#live) this.#live.keys ??= keys;
   }
-  #refuseStale(incarnation: number): void {
-    const highest = this.record?.incarnation ?? 0;
-    if (incarnation < highest) throw new Problem('incarnation.stale', { detail: `incarnation ${highest} is known here` });
-  }
-  #need(): RoomRecord {
-    const record = this.record;
-    if (!record) throw new Problem('room.not_running');
-    return record;
-  }
-  /** Writes an intent: it is on the disk before anything is done. */
-  async #intend(record: RoomRecord): Promise<void> {
-    await this.world.journal.intend({ ...record, sequence: this.world.nextSequence(), acknowledged: false });
-  }
-  /** Writes what came of it. */
-  async #note(change: Partial<RoomRecord>, durable = false): Promise<void> {
-    await this.world.journal.note({ ...this.#need(), sequence: this.world.nextSequence(), acknowledged: false, ...change }, durable);
-  }
-  #enqueue<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#queued >= limits.hostAgent.queuePerRoom) return Promise.reject(new Problem('room.busy'));
-    this.#queued += 1;
-    const mine = this.#tail.then(() => {
-      this.#current = new AbortController();
-      return work();
-    });
-    this.#tail = mine.then(
-      () => void (this.#queued -= 1),
-      () => void (this.#queued -= 1),
-    );
-    return mine;
-  }
-}
-
-function blankRecord(roomId: string, incarnation: number): RoomRecord {
-  return {
-    roomId, incarnation, phase: 'gone', sequence: 0, operationId: '', templateId: '', level: 'new', ran: false, generation: 0, reason: '', running: null, sealed: null, sealing: null, acknowledged: false,
-  };
-}
-
-/** Base64 subkeys as secrets. Throws `request.invalid` when one is not 32 bytes. */
-export function secretKeys(keys: RoomKeys): RoomSpec['keys'] {
-  const open = (text: string): Secret<Buffer> => {
-    const bytes = Buffer.from(text, 'base64');
-    if (bytes.length !== 32) throw new Problem('request.invalid', { detail: 'a key must be 32 bytes' });
-    return new Secret(bytes);
-  };
-  return { image: open(keys.image), disk: open(keys.disk) };
 }

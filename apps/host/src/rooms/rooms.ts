@@ -5,6 +5,7 @@ import { type Journal, livePhases } from '../journal';
 import { decideReclaim, type ReclaimPlan } from '../reclaim';
 import type { Templates } from '../templates';
 import type { RoomStream } from './live-guest';
+import { stateOf } from './room-page';
 import { RoomRunner, type RunnerWorld } from './room-runner';
 
 export interface RoomsParts {
@@ -33,7 +34,7 @@ export class Rooms {
     private readonly options: { roomsMax: number; orphanGraceMs: number },
   ) {
     this.#sequence = Math.max(0, ...[...parts.journal.records().values()].map((record) => record.sequence));
-    this.#world = { ...parts, nextSequence: () => (this.#sequence += 1), admit: (roomId) => this.#admit(roomId), changed: () => this.onChange() };
+    this.#world = { ...parts, nextSequence: () => (this.#sequence += 1), admit: (roomId) => this.#admit(roomId), refuseFenced: () => this.#refuseFenced(), changed: () => this.onChange() };
     parts.driver.onExit((room, reason) => {
       this.#runners.get(room.roomId)?.exited(room.incarnation, reason).catch((err: unknown) => parts.log.error({ err, ...room }, 'an exit could not be dealt with'));
     });
@@ -81,9 +82,9 @@ export class Rooms {
     const ended: IncarnationState[] = [];
     for (const record of this.parts.journal.records().values()) {
       if (!livePhases.has(record.phase) && record.acknowledged) continue;
-      const { roomId, incarnation, phase, sequence, reason } = record;
-      const state: IncarnationState = { roomId, incarnation, phase, sequence, ...(reason === '' ? {} : { reason }), ...(record.sealed ? { image: record.sealed.image } : {}) };
-      if (livePhases.has(phase)) incarnations.push(state);
+      const state = stateOf(record);
+      if (!state) continue;
+      if (livePhases.has(state.phase)) incarnations.push(state);
       else if (ended.length < limits.page.max) ended.push(state);
     }
     return { incarnations, ended };
@@ -125,9 +126,10 @@ export class Rooms {
     const work = this.#liveRunners().map((runner) => () => runner.sealForFence());
     await inBatches(work, limits.hostAgent.sealsAtOnce, (err) => this.parts.log.warn({ err }, 'a room could not be sealed while fencing'));
   }
-  /** Ends every VM, all at once. */
+  /** Ends every VM and every copy, all at once. */
   async killAll(reason: string): Promise<void> {
-    const work = this.#liveRunners().map((runner) => () => runner.kill(reason));
+    const copying = [...this.#runners.values()].filter(({ record }) => record?.phase === 'copying');
+    const work = [...this.#liveRunners(), ...copying].map((runner) => () => runner.kill(reason));
     await inBatches(work, Math.max(1, work.length), (err) => this.parts.log.error({ err }, 'a VM could not be ended while fencing'));
   }
   /** Lets go of every guest; the VMs live on. */
@@ -139,8 +141,11 @@ export class Rooms {
     const live = [...this.parts.journal.records().values()].filter((record) => livePhases.has(record.phase));
     return live.map((record) => this.runner(record.roomId));
   }
-  #admit(roomId: string): () => void {
+  #refuseFenced(): void {
     if (this.fenced) throw new Problem('host.fenced');
+  }
+  #admit(roomId: string): () => void {
+    this.#refuseFenced();
     const others = new Set(this.#admitted);
     for (const record of this.parts.journal.records().values()) if (livePhases.has(record.phase)) others.add(record.roomId);
     others.delete(roomId);

@@ -1,4 +1,4 @@
-import { EnsureGone, EnsureRunning, EnsureSealed } from '@alcove/contracts';
+import { EnsureCopied, EnsureGone, EnsureRunning, EnsureSealed } from '@alcove/contracts';
 import { readJson, sendJson } from '../http/answer';
 import type { Route } from '../http/server';
 import type { Rooms } from '../rooms/rooms';
@@ -23,6 +23,15 @@ export function verbRoutes(rooms: Rooms): Route[] {
         const { roomId, incarnation } = roomOf(exchange);
         const order = await readJson(exchange.request, EnsureSealed);
         sendJson(exchange.response, 200, await rooms.runner(roomId).ensureSealed(incarnation, order));
+      },
+    },
+    {
+      method: 'PUT',
+      path: '/rooms/:roomId/incarnations/:n/copied',
+      handle: async (exchange) => {
+        const { roomId, incarnation } = roomOf(exchange);
+        const order = await readJson(exchange.request, EnsureCopied);
+        sendJson(exchange.response, 200, await rooms.runner(roomId).ensureCopied(incarnation, order, rooms.runner(order.source.image.roomId)));
       },
     },
     {
