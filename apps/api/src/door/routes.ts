@@ -51,7 +51,7 @@ const Readiness = z.strictObject({ ready: z.boolean(), notReady: z.array(z.strin
 const aRoom: ProblemCode[] = ['room.not_found', 'room.gone'];
 /** Changes of a room's row: others may change it at the same time. */
 const aChange: ProblemCode[] = [...aRoom, 'room.busy'];
-const aCopy: ProblemCode[] = ['room.failed', 'room.limit', 'room.frozen'];
+const aCopy: ProblemCode[] = ['room.limit', 'room.not_copied'];
 const aPlace: ProblemCode[] = ['host.unavailable', 'host.capacity', 'vault.key_unavailable'];
 const aStart: ProblemCode[] = [...aChange, ...aPlace, 'room.failed', 'room.wake_timeout', 'host.disk_full', 'host.fenced', 'engine.missing', 'engine.failed'];
 const inRoom: ProblemCode[] = [...aStart, 'room.not_running', 'guest.closed', 'guest.protocol', 'guest.limit', 'guest.io'];
@@ -107,7 +107,7 @@ export const routes = {
 
   createRoom: {
     method: 'POST', path: '/v1/rooms', tag: 'Rooms', summary: 'Create a room', description: 'The room starts at once; the answer does not wait for it.', access: 'rooms:write', idempotent: true,
-    body: { json: CreateRoom }, answer: { status: 201, description: 'The room', schema: Room }, problems: ['room.limit', 'template.not_found', 'snapshot.not_found', 'user.gone', ...aPlace],
+    body: { json: CreateRoom }, answer: { status: 201, description: 'The room', schema: Room }, problems: [...aCopy, 'template.not_found', 'snapshot.not_found', 'user.gone', ...aPlace],
   },
   listRooms: {
     method: 'GET', path: '/v1/rooms', tag: 'Rooms', summary: 'List rooms', description: 'By user, state or metadata (`metadata[team]=a`).', access: 'rooms:read',
