@@ -94,7 +94,7 @@ async function* unzipped(gunzip: Readable): AsyncGenerator<Buffer, void, void> {
 type Store = (path: string, bytes: Readable) => Promise<Written>;
 
 /** The files of a form, one after the other, each no faster than the room takes it. A part named `file` is a file also without a file name: then the query's path names it. */
-async function storeForm(body: Readable, headers: IncomingHttpHeaders, queryPath: string, store: Store): Promise<Written[]> {
+export async function storeForm(body: Readable, headers: IncomingHttpHeaders, queryPath: string, store: Store): Promise<Written[]> {
   const form = new Form(openForm(headers), queryPath, store);
   await form.read(body);
   if (form.written.length === 0) throw new SurfaceError('invalid_argument', 'the form has no file: a part named "file" is expected');
@@ -106,6 +106,8 @@ function openForm(headers: IncomingHttpHeaders): BusboyInstance {
     return new Busboy({
       headers: headers as BusboyHeaders,
       preservePath: true,
+      // Whatever a file that waits for its turn has buffered stops the parser: it is not to gather a whole form of small files.
+      fileHwm: 1,
       isPartAFile: (field) => field === 'file',
       limits: { files: filesMax, fields: 64, fieldSize: 4096, parts: filesMax + 64, headerPairs: 32, headerSize: 16 << 10 },
     });
