@@ -245,30 +245,39 @@ impl Process {
         let mut state = self.lock();
         state.running = false;
         state.input = None;
-        state.joining = Vec::new();
         state.end = Some(end);
         self.changed.notify_all();
     }
 
     // ---- called by services
 
-    /// Hears all that the process writes from now on, to its end. The pump sends it; the caller's thread only waits.
+    /// Tells the process's id, and from then on all that it writes, to its end. The pump sends both, so that nothing is missed by who
+    /// knows the id; the caller's thread only waits.
     pub fn listen(&self, stream: &Arc<Stream>) -> Outcome<End> {
         let mut state = self.lock();
-        if state.end.is_none() {
-            state.joining.push(stream.clone());
-            // Fails only when the counter is full, and then it is readable already.
-            let _ = (&self.called).write(&1u64.to_ne_bytes());
-        }
-        loop {
-            if let Some(end) = state.end {
-                return Ok(end);
-            }
-            if stream.is_gone() {
-                return Err(Failure::Gone);
-            }
+        state.joining.push(stream.clone());
+        // Fails only when the counter is full, and then it is readable already.
+        let _ = (&self.called).write(&1u64.to_ne_bytes());
+        while state.end.is_none() && !stream.is_gone() {
             state = self.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
+        let before = state.joining.len();
+        state.joining.retain(|other| !Arc::ptr_eq(other, stream));
+        let unheard = state.joining.len() < before;
+        let end = match state.end {
+            Some(end) if !stream.is_gone() => end,
+            _ => return Err(Failure::Gone),
+        };
+        drop(state);
+        if unheard {
+            self.tell_id(stream)?;
+        }
+        Ok(end)
+    }
+
+    /// The first message to a listener.
+    pub fn tell_id(&self, stream: &Stream) -> Outcome<()> {
+        stream.message(&[("pid", self.pid.to_string().as_bytes())])
     }
 
     /// Its input; a refusal when it has none.

@@ -45,15 +45,12 @@ pub fn parse_size(text: &str) -> Option<(u16, u16)> {
 pub fn attach(stream: &Arc<Stream>, fields: &Fields, room: &Room) -> Outcome<()> {
     fields.only(&["svc", "pid", "tag"])?;
     stream.stop_listening();
-    let found = room.kept.find(&name_of(fields)?)?;
-    let pid = match &found {
-        Found::Running(process) => process.pid,
-        Found::Ended(pid, _) => *pid,
-    };
-    stream.message(&[("pid", pid.to_string().as_bytes())])?;
-    let end = match found {
+    let end = match room.kept.find(&name_of(fields)?)? {
         Found::Running(process) => process.listen(stream)?,
-        Found::Ended(_, end) => end,
+        Found::Ended(pid, end) => {
+            stream.message(&[("pid", pid.to_string().as_bytes())])?;
+            end
+        }
     };
     end.tell(stream)
 }

@@ -133,12 +133,13 @@ impl Pump {
     /// Until the process has ended and what it had written was read.
     pub fn run(&mut self, process: &Process) -> Outcome<()> {
         loop {
-            self.listeners.extend(process.newcomers());
             self.drop_gone(process);
             if self.course.status.is_some() && self.outputs.iter().all(Output::is_drained) {
                 return Ok(());
             }
             let ready = self.wait(process)?;
+            // Before anything is read: it may be what a newcomer has asked for since.
+            self.welcome(process);
             for index in 0..self.outputs.len() {
                 if ready[index] || self.outputs[index].is_ending() {
                     self.forward(index)?;
@@ -148,6 +149,14 @@ impl Pump {
             if process.reap(|| self.course.look_for_end())? {
                 self.outputs.iter_mut().for_each(Output::process_ended);
             }
+        }
+    }
+
+    fn welcome(&mut self, process: &Process) {
+        for stream in process.newcomers() {
+            // One that is gone is dropped in the next round.
+            let _ = process.tell_id(&stream);
+            self.listeners.push(stream);
         }
     }
 

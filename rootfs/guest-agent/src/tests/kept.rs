@@ -83,6 +83,12 @@ struct Kid {
     number: u64,
 }
 
+/// The fields {pid}.
+fn id_message(process: &Process) -> Vec<u8> {
+    let pid = process.pid.to_string();
+    [b"\x03pid".as_slice(), &(pid.len() as u32).to_le_bytes(), pid.as_bytes()].concat()
+}
+
 /// A shell command with its pump, which does not run yet.
 fn start(kept: &Kept, command: &str, tag: Option<&str>, timeout_ms: Option<u64>) -> Kid {
     let mut shell = Command::new("/bin/sh");
@@ -149,10 +155,11 @@ fn every_listener_gets_everything_and_those_that_leave_are_forgotten() {
     assert_eq!(pump.join().unwrap(), exited(3));
     let ends: Vec<_> = listeners.into_iter().map(|listener| listener.join().unwrap()).collect();
     assert!(matches!(ends[..], [Ok(_), Ok(_), Ok(_), Err(Failure::Gone)]));
+    let first = id_message(&process);
     for ear in &ears {
-        let heard = ear.hears(1_000_004);
-        assert_eq!(heard.len(), 1_000_004);
-        assert!(heard.ends_with(b"end\n"));
+        let heard = ear.hears(first.len() + 1_000_004);
+        assert_eq!(heard.len(), first.len() + 1_000_004);
+        assert!(heard.starts_with(&first) && heard.ends_with(b"end\n"));
     }
 }
 
@@ -182,6 +189,8 @@ fn listening_at_the_very_end_never_hangs() {
         let pump = run(&kept, kid);
         assert_eq!(process.listen(&ear.stream).unwrap(), exited(0));
         pump.join().unwrap();
+        let first = id_message(&process);
+        assert!(ear.hears(first.len()).starts_with(&first));
     }
 }
 
