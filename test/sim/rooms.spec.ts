@@ -34,6 +34,21 @@ describe('a calm platform', () => {
   });
 });
 
+describe('a room that never keeps its memory', () => {
+  it('leaves no images behind, however often it sleeps', async () => {
+    const world = new SimWorld({ seed: 3, groups: [1] });
+    await world.start();
+    const { service } = world.api.rooms;
+    const room = await settled(world, service.create(simPrincipal, { userId: 'ada' }, { wait: true }));
+    for (let turn = 0; turn < 5; turn++) {
+      await settled(world, service.hibernate(simPrincipal, room.id, undefined, { keepMemory: false }));
+      expect((await settled(world, service.wake(simPrincipal, room.id))).resumedFrom).toBe('disk');
+      await world.run(1_000);
+    }
+    expect(world.machines.flatMap(({ group }) => group.images.all())).toHaveLength(1);
+  });
+});
+
 describe('the ledger', () => {
   it('believes a host about the incarnations that it was given only', async () => {
     const world = new SimWorld({ seed: 2, groups: [2] });

@@ -1,6 +1,5 @@
-import { createHash } from 'node:crypto';
-import { newId, silentLog } from '@alcove/base';
-import { Problem, type CopiedReport, type EnsureCopied, type HostState } from '@alcove/contracts';
+import { silentLog } from '@alcove/base';
+import { Problem, type HostState } from '@alcove/contracts';
 import type { IncarnationKey } from '@alcove/fleet';
 import { createFakeDriver, type FaultChance, FakeWorld, type Template } from '@alcove/runtime';
 import { VirtualTime, type VirtualNode } from '@alcove/testing';
@@ -135,20 +134,6 @@ export class SimMachine {
 
   state(): Promise<HostState> {
     return this.#need().host.state();
-  }
-
-  /** As a host's agent copies: the image under a name and keys of its own, the disk as it was when the image was taken. */
-  async copy({ roomId, incarnation }: IncarnationKey, order: EnsureCopied): Promise<CopiedReport> {
-    const { images, disks } = this.group;
-    const { image } = order.source;
-    const [source, disk] = [images.get(image.id), disks.get(image.roomId)];
-    if (!source || source.damaged) throw new Problem('image.missing', { detail: image.id });
-    if (disk?.state !== image.diskState) throw new Problem('image.disk_mismatch');
-    const made = images.all().find(({ ref }) => ref.roomId === roomId && ref.generation === order.generation)?.ref;
-    const ref = made ?? { ...image, id: newId('img', this.world.random), roomId, incarnation, generation: order.generation, diskState: `copy-${order.generation}` };
-    images.set(ref.id, { ref, keyHash: createHash('sha256').update(Buffer.from(order.keys.image, 'base64')).digest('hex'), ram: structuredClone(source.ram), damaged: false });
-    disks.set(roomId, { roomId, state: ref.diskState, files: structuredClone(disk.files), kept: { [ref.diskState]: structuredClone(disk.files) } });
-    return { roomId, incarnation, sequence: 1, image: ref, durationMs: 1 };
   }
 
   async say(room: IncarnationKey): Promise<{ nonce: string; turns: number }> {

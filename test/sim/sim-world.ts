@@ -171,7 +171,8 @@ export class SimHostClient extends HostClient {
 
   override ensureRunning: HostClient['ensureRunning'] = (host, room, order) => this.#call(host, room, (machine) => machine.rooms.runner(room.roomId).ensureRunning(room.incarnation, order));
   override ensureSealed: HostClient['ensureSealed'] = (host, room, order) => this.#call(host, room, (machine) => machine.rooms.runner(room.roomId).ensureSealed(room.incarnation, order));
-  override ensureCopied: HostClient['ensureCopied'] = (host, room, order) => this.#call(host, room, (machine) => machine.copy(room, order));
+  override ensureCopied: HostClient['ensureCopied'] = (host, room, order) =>
+    this.#call(host, room, ({ rooms }) => rooms.runner(room.roomId).ensureCopied(room.incarnation, order, rooms.runner(order.source.image.roomId)));
   override ensureGone: HostClient['ensureGone'] = (host, room, order) => this.#call(host, room, (machine) => machine.rooms.runner(room.roomId).ensureGone(room.incarnation, order));
   override state: HostClient['state'] = (host) => this.#call(host, null, (machine) => machine.state());
   override stream: HostClient['stream'] = async () => {

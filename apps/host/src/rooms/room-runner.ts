@@ -206,7 +206,9 @@ export class RoomRunner {
       this.#recoveries = 0;
       this.#killedFor = null;
       await this.page.note({ phase: 'running', level: result.level.level, ran: true, running: report, sequence: report.sequence });
-      if (result.level.level === 'memory' && order.image) this.#pruneSoon(order.image);
+      // A boot that was asked for, or after a crash: what is kept to go back to is the newest image.
+      const newest = result.level.level === 'memory' ? order.image : result.level.level === 'disk' && !order.image ? order.previous : null;
+      if (newest) this.#pruneSoon(newest);
       return report;
     } catch (error) {
       await driver.stop(spec).catch((err: unknown) => log.error({ err, roomId: this.roomId }, 'what a failed start left could not be stopped'));
@@ -228,7 +230,7 @@ export class RoomRunner {
       steps: started.steps,
     };
   }
-  /** The image has been restored once: what is older has no use any more. Queued, so that the answer does not wait for it. */
+  /** The image has been restored once, or nothing but the disk is needed: what is older has no use any more. Queued, so that the answer does not wait for it. */
   #pruneSoon(image: ImageRef): void {
     this.turns.take(() => this.world.driver.prune(this.roomId, [image.id])).catch((err: unknown) => this.world.log.warn({ err, roomId: this.roomId }, 'older images could not be pruned'));
   }
