@@ -8,11 +8,11 @@ import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { tryContents } from './smoke/contents.mjs';
 import { tryEntries, tryWatches } from './smoke/files.mjs';
 import { boot } from './smoke/machine.mjs';
-import { tryListeners, tryKept, tryTerminals } from './smoke/processes.mjs';
-import { expect, refusal, step, restart } from './smoke/report.mjs';
-import { tryContents } from './smoke/contents.mjs';
+import { tryKept, tryListeners, trySleep, tryTerminals } from './smoke/processes.mjs';
+import { expect, refusal, restart, step } from './smoke/report.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const cache = process.env.ALCOVE_CACHE ?? '/var/cache/alcove';
@@ -84,6 +84,15 @@ async function main() {
     await channel.sync();
     await channel.claim('resumed', 2);
     expect((await channel.invoke('count')).counter === 3, 'quiesced, synchronised and claimed again; the agent counts on');
+    const stats = (await channel.call('stats')).messages[0];
+    const figures = ['memTotal', 'memCached', 'diskFree', 'cpuBusyMs', 'cpuTotalMs'].map((name) => Number(stats[name]));
+    expect(figures.every((figure) => figure > 0) && figures[3] <= figures[4], 'it tells what it uses', stats);
+    await trySleep(channel, async (...claim) => {
+      await channel.call('quiesce');
+      await channel.sync();
+      await channel.claim(...claim);
+    });
+    expect((await channel.invoke('count')).counter > 0, 'and the agent answers there');
     channel.shell('pkill -9 -P 1 -x guest-agent', [['user', 'root']]).catch(() => {});
     await machine.ended();
     step('the machine ends with its guest agent');

@@ -19,3 +19,8 @@ chroot "$root" dpkg-query -W -f '${Package} ${Version}\n' >"$root/usr/share/alco
 # What differs from one build to the next without any use in a room.
 rm -rf "$root"/var/cache/* "$root"/var/log/*.log "$root"/var/log/apt "$root"/var/lib/apt/lists/* "$root"/etc/*- "$root"/run/*
 find "$root/usr" -name __pycache__ -prune -exec rm -rf {} +
+
+# Python's modules, compiled: a room's user cannot keep what it compiles, and compiling is slow in an emulated machine. Without times, and with
+# fixed hashes, so that the same sources give the same bytes.
+chroot "$root" env PYTHONHASHSEED=0 python3 -B -c 'import compileall, os, py_compile
+compileall.compile_dir(os.path.dirname(os.__file__), quiet=2, force=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)'

@@ -14,8 +14,9 @@ const DEFAULT_SIZE = { memoryMiB: 512, diskMiB: 4096, vcpus: 1 };
 // What nearly every room does sooner or later: run once before the template is captured, it is in the shared page cache.
 const WARM = [
   'bash -c "ls / | head -1; cat /etc/hostname; date; id; ps; true"',
-  'python3 -c "import random, uuid, json; random.random()"',
+  'python3 -c "import random, uuid, json, http.server; random.random()"',
   'openssl rand -hex 4',
+  'bash -l -c "tput colors; sudo -n true; true"',
   'git --version && curl --version',
 ];
 

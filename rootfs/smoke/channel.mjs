@@ -240,7 +240,7 @@ export class Channel {
     return this.open(service, fields).end().done;
   }
 
-  async claim(mode, incarnation = 1, extra = []) {
+  async claim(mode, incarnation = 1, extra = [], hostname = 'room') {
     const fields = [
       ['room', 'smoke'],
       ['incarnation', incarnation],
@@ -251,7 +251,7 @@ export class Channel {
         ? []
         : [
             ['machineId', randomBytes(16).toString('hex')],
-            ['hostname', 'room'],
+            ['hostname', hostname],
           ]),
       ...extra,
     ];

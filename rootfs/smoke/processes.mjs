@@ -61,6 +61,31 @@ async function tryEnds(channel) {
   await channel.shell('pkill sleep');
 }
 
+/** What a kept process makes of a sleep and of becoming another room. `wake` puts it to sleep and claims it anew. */
+export async function trySleep(channel, wake) {
+  const kept = channel.keep('while read line; do echo "$line $GREETING"; done', [['stdin', 1], ['tag', 'sleeper']]);
+  const pid = await pidOf(kept);
+  const hears = async (line) => {
+    const heard = channel.open('attach', [['pid', pid]]);
+    await pidOf(heard);
+    await channel.input(['tag', 'sleeper'], `${line}\n`);
+    await heard.until(() => heard.text === `${line} hello\n`);
+    heard.cancel();
+  };
+  await wake('resumed', 3);
+  await hears('one');
+  expect((await list(channel)).some((one) => one.pid === pid), 'a kept process sleeps and wakes with its room');
+  const identity = async () => (await channel.shell('cat /etc/machine-id /proc/sys/kernel/random/boot_id; hostname; grep -v mode /run/alcove/claim; echo $GREETING')).out.trim().split('\n');
+  const before = await identity();
+  await wake('fresh', 1, [['env', 'GREETING=other']], 'copy');
+  const after = await identity();
+  const same = before.filter((line) => after.includes(line));
+  expect(after.includes('copy') && after.includes('other') && same.join() === 'room=smoke', 'a room that becomes another one has nothing of its identity left', [before, after]);
+  await hears('two');
+  expect(true, 'and the kept process goes on, with the environment that it was given');
+  await end(channel, pid);
+}
+
 export async function tryListeners(channel) {
   const size = 3_000_000;
   const starter = channel.keep(`read go; head -c ${size} /dev/urandom | tee >(sha256sum > /tmp/sum); sleep 0.3`, [['stdin', 1]]);
