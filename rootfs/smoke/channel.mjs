@@ -7,6 +7,7 @@ const MAGIC = Buffer.from([0xff, 0xff, 0xff, 0xff, ...Buffer.from('ALCOVE/1'), 0
 const SYNC_BYTES = 36;
 const HEADER_BYTES = 12;
 const WINDOW = 262_144;
+const UNTIL_MS = 180_000;
 export const KIND = { open: 1, data: 2, end: 3, reset: 4, window: 5, ping: 6, pong: 7 };
 
 export function encodeFields(entries) {
@@ -117,18 +118,21 @@ class Stream {
     this.channel.send(frame(KIND.window, this.id, credit));
   }
 
-  /** Waits until `holds(stream)`; rejects when the stream ends before. */
-  until(holds) {
+  /** Waits until `holds(stream)`; rejects when the stream ends before, or when it takes far too long. */
+  async until(holds) {
+    const said = () => `${holds}; it said ${JSON.stringify(this.messages.slice(-5))} ${JSON.stringify(this.text.slice(-2000))}`;
+    let timer;
+    const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error(`not in time: ${said()}`)), UNTIL_MS)));
     const met = new Promise((resolve) => {
       const look = () => holds(this) && resolve(this);
       this.looks.push(look);
       look();
     });
     const over = this.done.then(() => {
-      if (!holds(this)) throw new Error(`the stream ended before: ${holds}; it said ${JSON.stringify(this.messages)} ${this.text}`);
+      if (!holds(this)) throw new Error(`the stream ended before: ${said()}`);
       return this;
     });
-    return Promise.race([met, over]);
+    return await Promise.race([met, over, late]).finally(() => clearTimeout(timer));
   }
 
   take(kind, lane, payload) {
@@ -278,7 +282,7 @@ export class Channel {
   async http(method, path, body = '', headers = {}, port = 8080) {
     const stream = this.open('connect', [
       ['port', port],
-      ['waitMs', 60_000],
+      ['waitMs', 300_000],
     ]);
     const lines = [`${method} ${path} HTTP/1.1`, 'host: room', 'connection: close', `content-length: ${Buffer.byteLength(body)}`];
     for (const [name, value] of Object.entries(headers)) lines.push(`${name}: ${value}`);

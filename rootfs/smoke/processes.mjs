@@ -128,10 +128,14 @@ export async function tryTerminals(channel) {
   await says('and another one when it is told', 'echo "[$(stty size) $(tput cols)]"\n', /\[30 100 100\]/);
   // What is typed is echoed: only what comes out is in one piece.
   await says('a command runs in it', "echo in''side; sleep 600; echo not''reached\n", /inside/);
+  // Until it has the terminal, ^C is the shell's.
+  const foreground = (program) => channel.shell(`until ps -o stat=,args= -C ${program} | grep -q "^[^ ]*+"; do sleep 0.05; done`);
+  await foreground('sleep');
   await type('\x03');
   await says('^C ends it, and the shell goes on', 'echo "after:"$?\n', /after:130/);
   expect(!shell.text.includes('notreached'), 'with the next line');
   await says('another one runs', "echo wait''ing; cat; echo cat''end\n", /waiting/);
+  await foreground('cat');
   await type('\x04');
   await shell.until(() => shell.text.includes('catend'));
   expect(true, '^D ends its input');
