@@ -68,12 +68,14 @@ export async function tryWatches(channel) {
   const wantedFolders = ['n', 'n/o', 'n/o/p', ...Array.from({ length: 50 }, (_, at) => [`n/q${at + 1}`, `n/q${at + 1}/r`]).flat(), 'n/q50/r/last'];
   expect(made.length === wantedFolders.length && wantedFolders.every((name) => made.includes(`create ${name}`)), 'new folders are watched, and nothing in them is told twice or not at all', made);
   await channel.shell('mv w/n w/m');
-  await deep.until(() => from().includes('create m/q50/r/last'));
-  await channel.shell('echo > w/m/q7/r/x; mv w/m /tmp/away');
+  // It is entered folder by folder: what is written meanwhile may be told as there already.
+  do await channel.shell('echo > w/m/q7/r/x');
+  while (!from().includes('write m/q7/r/x'));
+  await channel.shell('mv w/m /tmp/away');
   await deep.until(() => from().includes('rename m'));
   await channel.shell('echo > /tmp/away/o/unseen; rm -r w/a; touch w/stop');
   await deep.until(() => from().includes('create stop'));
-  expect(from().includes('write m/q7/r/x') && !from().some((line) => line.includes('unseen')), 'a folder that moves is followed as far as the watch goes', from().slice(-8));
+  expect(!from().some((line) => line.includes('unseen')), 'a folder that moves is followed as far as the watch goes', from().slice(-8));
   deep.cancel();
   const gone = channel.open('watch', [['path', 'w/link']]);
   expect((await refusal(gone.done)) === 'not_found' && (await refusal(channel.call('watch', [['path', 'w/e']]))) === 'not_a_directory', 'what is no folder is refused');
