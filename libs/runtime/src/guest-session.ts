@@ -50,7 +50,7 @@ export interface GuestSession {
   quiesce(): Promise<void>;
   /** Makes the channel usable again after quiesce() when the guest was not stopped after all. */
   resynchronise(): Promise<void>;
-  /** A round trip of the channel itself; rejects when the guest does not answer in timeoutMs. */
+  /** A round trip of the channel itself; rejects when the guest says nothing in timeoutMs, neither the answer nor anything else. */
   ping(timeoutMs: number): Promise<void>;
   /** Settles when the channel has ended, with the Problem that ended it. */
   readonly closed: Promise<Error>;

@@ -38,12 +38,18 @@ export class Mux implements StreamHost {
   /** How many bytes of frames that do nothing are still put up with: they come from streams that were cancelled, or from a guest that floods. */
   #strayBudget: number = strayBytes;
   #over: Error | undefined;
+  #heard = 0;
 
   constructor(
     channel: Writable,
     private readonly onBroken: (problem: Error) => void,
   ) {
     this.outbox = new Outbox(channel, () => this.#break(beyond('the guest asks without reading the answers')));
+  }
+
+  /** Grows with everything that comes from the guest. */
+  get heard(): number {
+    return this.#heard;
   }
 
   get streams(): number {
@@ -75,7 +81,10 @@ export class Mux implements StreamHost {
   /** Bytes from the guest. Never throws. */
   receive(chunk: Buffer): void {
     try {
-      this.#parser.push(chunk, (frame) => this.#dispatch(frame));
+      this.#parser.push(chunk, (frame) => {
+        this.#heard++;
+        this.#dispatch(frame);
+      });
     } catch (error) {
       this.#break(error as Error);
     }

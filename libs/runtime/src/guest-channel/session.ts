@@ -181,10 +181,13 @@ class ChannelSession implements GuestSession {
 
   async ping(timeoutMs: number): Promise<void> {
     const pong = new Deferred<void>();
-    const forget = this.channel.mux.ping(systemRandom.bytes(8), pong.resolve, pong.reject);
+    const { mux } = this.channel;
+    const before = mux.heard;
+    const forget = mux.ping(systemRandom.bytes(8), pong.resolve, pong.reject);
     const answered = new AbortController();
     void this.clock.sleep(timeoutMs, answered.signal).then(
-      () => pong.reject(new Problem('guest.io', { detail: `no answer to a ping in ${timeoutMs} ms` })),
+      // A guest that has much to do answers late, and says other things meanwhile.
+      () => (mux.heard > before ? pong.resolve() : pong.reject(new Problem('guest.io', { detail: `no answer to a ping in ${timeoutMs} ms` }))),
       () => undefined,
     );
     try {
