@@ -53,7 +53,7 @@ export async function copyDisk(qemuImgPath: string, from: ClosedDisk, to: Closed
 
 /** Reads both disks back as a guest would. Problem `image.corrupt` when they do not hold the same. */
 export async function compareDisks(qemuImgPath: string, one: ClosedDisk, other: ClosedDisk, signal?: AbortSignal): Promise<void> {
-  const done = await run(qemuImgPath, ['compare', ...bothSecrets, '--image-opts', '-s', chainOf(one, first), chainOf(other, second)], [one.passphrase, other.passphrase], signal);
+  const done = await run(qemuImgPath, ['compare', ...bothSecrets, '--image-opts', chainOf(one, first), chainOf(other, second)], [one.passphrase, other.passphrase], signal);
   if (done.code !== 0) throw new Problem('image.corrupt', { detail: 'what was read back of a disk is not what was written', cause: done.output });
 }
 

@@ -7,8 +7,8 @@ import fc from 'fast-check';
 import type { PageRun } from './chunk-packer';
 import { pageBytes } from './image-chunks';
 import type { ImageHeader } from './image-header';
-import { readImage } from './image-reader';
-import { type ImageContent, writeImage } from './image-writer';
+import { type ImagePart, openChunks, readImage } from './image-reader';
+import { type ImageContent, resealImage, writeImage } from './image-writer';
 
 const seed = 20_261_120;
 const key = new Secret(Buffer.alloc(32, 5));
@@ -71,6 +71,47 @@ describe('a sealed image', () => {
     };
     await expect(writeImage(path, header, key, broken)).rejects.toMatchObject({ code: 'host.disk_full' });
     expect(await readdir(folder)).toEqual([]);
+  });
+});
+
+async function partsOf(parts: AsyncIterable<ImagePart>): Promise<ImagePart[]> {
+  const all: ImagePart[] = [];
+  for await (const part of parts) all.push(part);
+  return all;
+}
+
+describe('an image that is sealed anew', () => {
+  const other = new Secret(Buffer.alloc(32, 6));
+  const target: ImageHeader = { ...header, id: `img_${'e'.repeat(20)}`, roomId: `room_${'f'.repeat(20)}`, incarnation: 1, generation: 2, diskState: `ds_${'e'.repeat(20)}` };
+  const reseal = async (image: ImageRef, pages: number): Promise<ImageRef> => {
+    const opened = await openChunks(path, image, key);
+    return resealImage(join(folder, target.id), { ...opened.header, ...target }, other, opened.chunks, pages).finally(opened.close);
+  };
+  const runs = Array.from({ length: 400 }, (_, index): PageRun => ({ first: index * 3, data: seededRandom(index).bytes(pageBytes) }));
+
+  it('holds the same, under another key and another name', async () => {
+    const image = await writeImage(path, header, key, { state: Buffer.alloc(70_000, 's'), pages: each(runs) });
+    const copy = await reseal(image, image.pages);
+    expect(copy).toMatchObject({ id: target.id, roomId: target.roomId, incarnation: 1, generation: 2, pages: image.pages });
+    const parts = await partsOf(readImage(join(folder, target.id), copy, other));
+    expect(parts).toEqual(await partsOf(readImage(path, image, key)));
+    await expect(partsOf(readImage(join(folder, target.id), copy, key))).rejects.toMatchObject({ code: 'image.wrong_key' });
+  });
+
+  it('is not made of a damaged one, nor of one that holds another number of pages, and then leaves nothing', async () => {
+    const image = await writeImage(path, header, key, { state: Buffer.alloc(10), pages: each(runs) });
+    await expect(reseal(image, image.pages + 1)).rejects.toMatchObject({ code: 'image.corrupt' });
+    const bytes = await readFile(path);
+    await fc.assert(
+      fc.asyncProperty(fc.integer({ min: 700 * 8, max: bytes.length * 8 - 1 }), async (bit) => {
+        const damaged = Buffer.from(bytes);
+        damaged[bit >> 3] = (damaged[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+        await writeFile(path, damaged);
+        await expect(reseal(image, image.pages)).rejects.toMatchObject({ code: 'image.corrupt' });
+      }),
+      { seed, numRuns: 20 },
+    );
+    expect(await readdir(folder)).toEqual([header.id]);
   });
 });
 
