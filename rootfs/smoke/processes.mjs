@@ -63,7 +63,7 @@ async function tryEnds(channel) {
 
 /** What a kept process makes of a sleep and of becoming another room. `wake` puts it to sleep and claims it anew. */
 export async function trySleep(channel, wake) {
-  const kept = channel.keep('while read line; do echo "$line $GREETING"; done', [['stdin', 1], ['tag', 'sleeper']]);
+  const kept = channel.keep('while read line; do echo "$line $GREETING"; done', [['stdin', 1], ['tag', 'sleeper'], ['env', 'GREETING=hello']]);
   const pid = await pidOf(kept);
   const hears = async (line) => {
     const heard = channel.open('attach', [['pid', pid]]);
