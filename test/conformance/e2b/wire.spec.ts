@@ -224,7 +224,7 @@ describe('REST', () => {
     expect((await post('?path=forms/field.txt', form(''))).status).toBe(200);
     expect((await post('?path=forms/wins.txt', form('; filename="loses.txt"'))).status).toBe(200);
     expect((await post('?path=forms/packed.txt', gzipSync('packed'), { 'content-type': 'application/octet-stream', 'content-encoding': 'gzip' })).status).toBe(200);
-    expect((await sandbox.commands.run('head forms/*')).stdout.replace(/\s+/g, ' ')).toBe('==> forms/field.txt <== form ==> forms/named.txt <== form ==> forms/packed.txt <== packed ==> forms/wins.txt <== form ');
+    expect((await sandbox.commands.run('head forms/*')).stdout.replace(/\s+/g, ' ').trim()).toBe('==> forms/field.txt <== form ==> forms/named.txt <== form ==> forms/packed.txt <== packed ==> forms/wins.txt <== form');
   });
 
   it('hides what is the host’s to ask', async () => {
