@@ -2,7 +2,7 @@ import { testingConfig } from '@alcove/testing';
 import { Chaos } from './chaos';
 
 /** Seeds that once found something, and some that cover each kind of world. `SIM_SEEDS=500 npm run jest -- test/sim/chaos` runs more. */
-const savedSeeds = [0, 1, 12, 17, 37, 53, 66, 90, 96];
+const savedSeeds = [0, 1, 12, 17, 37, 53, 66, 90, 96, 311, 325];
 const stepsPerSeed = 90;
 const seeds = testingConfig.simSeeds ?? savedSeeds;
 

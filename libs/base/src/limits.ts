@@ -18,7 +18,7 @@ export const limits = {
   logs: { tailBytesMax: 4 << 20, tailBytesDefault: 64 << 10 },
   image: { headerBytes: 4096, chunkBytes: 1 << 20, chunks: 1 << 16, deviceStateBytes: 16 << 20 },
   agent: { invocationMs: 15 * 60_000 },
-  move: { provisionMs: 120_000, resumeMs: 60_000, hibernateMs: 120_000, copyMs: 300_000, destroyMs: 60_000, wakeWaitMs: 90_000 },
+  move: { provisionMs: 120_000, resumeMs: 60_000, hibernateMs: 120_000, copyMs: 180_000, destroyMs: 60_000, wakeWaitMs: 90_000 },
   boot: { deadlineMs: 12_000, attempts: 3 },
   host: { heartbeatMs: 2_000, leaseMs: 15_000, leaseMarginMs: 5_000, incarnations: reportLines.incarnations, ended: reportLines.ended, reportBytes: (reportLines.incarnations + reportLines.ended) * reportLineBytes + (1 << 20), orphanGraceMs: 20_000, requestBytes: 4 << 20, connectTimeoutMs: 2_000 },
   /** Inside one host agent: queues, its journal, how long it waits for a guest. */

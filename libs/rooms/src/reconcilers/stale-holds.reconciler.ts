@@ -4,9 +4,12 @@ import type { RoomRecord } from '../room';
 import { releasedBy } from '../sagas/hold';
 import type { ReconcilerParts } from './reconciler-parts';
 
-/** A copy holds its source for as long as it is being made. Pure; `copy`: its row, null when there is none. */
+/**
+ * A copy holds its source for as long as it is being made and somebody wants it: what may still be read for one that nobody waits for is thrown away. Pure; `copy`: its
+ * row, null when there is none.
+ */
 export function isHolding(copy: RoomRecord | null): boolean {
-  return copy?.state === 'provisioning';
+  return copy?.state === 'provisioning' && copy.wanted !== 'gone';
 }
 
 /** Rooms that are held by copies that are not being made any more, because who made them died at the wrong moment: let go, and awake again if they were. */

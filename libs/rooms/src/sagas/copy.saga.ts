@@ -48,7 +48,9 @@ async function rests<Scope>(parts: SagaParts<Scope>, context: MoveContext): Prom
 async function copies<Scope>(parts: SagaParts<Scope>, context: MoveContext): Promise<void> {
   const { params, tenantId } = context;
   const { roomId, userId, incarnation, move, templateId } = params;
-  if ((await standingOf(parts, context)) !== 'under_way') return;
+  const stands = await standingOf(parts, context);
+  if (stands === 'taken') return;
+  if (stands === 'over') throw new Problem('incarnation.stale', { detail: 'the copy was given up' });
   const { image, bootNext } = RestOutput.parse(context.outputs['rest']);
   const [host, sourceKeys, keys] = await Promise.all([
     parts.fleet.host(hostIdOf(params)),
@@ -90,10 +92,10 @@ async function letGo<Scope>(parts: SagaParts<Scope>, context: MoveContext): Prom
   if (found?.room.holders.includes(context.params.roomId)) await parts.mover.edit(key, 'system', 'room.release', releasedBy(context.params.roomId));
 }
 
-/** Where the room stands to this copy: still being made, `taken` into the row, or given up. */
+/** Where the room stands to this copy: still being made, `taken` into the row, or given up, be it because nobody wants it any more. */
 async function standingOf<Scope>(parts: SagaParts<Scope>, { params, tenantId }: MoveContext): Promise<'under_way' | 'taken' | 'over'> {
   const room = (await parts.store.find(tenantId, params.roomId))?.room;
-  if (standing(room, params) === 'under_way') return 'under_way';
+  if (standing(room, params) === 'under_way') return room?.wanted === 'gone' ? 'over' : 'under_way';
   return room?.hasDisk ? 'taken' : 'over';
 }
 
