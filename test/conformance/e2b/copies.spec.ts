@@ -27,6 +27,13 @@ beforeAll(async () => {
 afterAll(() => mine?.close());
 
 const sh = async (sandbox: Sandbox, command: string): Promise<string> => (await sandbox.commands.run(command)).stdout.trim();
+/** Forks of the origin; throws what one of them could not be made for. */
+async function forked(options: Parameters<Sandbox['fork']>[0] = {}): Promise<Sandbox[]> {
+  return (await origin.fork(options)).map((fork) => {
+    if (!(fork instanceof Sandbox)) throw fork;
+    return mine.keep(fork);
+  });
+}
 /** What the process that was begun in the origin says in this copy. */
 async function askKeeper(sandbox: Sandbox, word: string): Promise<string> {
   let answer = '';
@@ -41,11 +48,7 @@ const identityOf = async (sandbox: Sandbox): Promise<string[]> => (await sh(sand
 describe('fork', () => {
   it('gives running copies with the memory of the origin, which goes on', async () => {
     const { endAt } = await origin.getInfo();
-    const forks = await origin.fork({ count: 2, timeoutMs: 600_000 });
-    const [one, two] = forks.map((fork) => {
-      if (!(fork instanceof Sandbox)) throw fork as Error;
-      return mine.keep(fork);
-    }) as [Sandbox, Sandbox];
+    const [one, two] = (await forked({ count: 2, timeoutMs: 600_000 })) as [Sandbox, Sandbox];
     expect(new Set([origin, one, two].map(({ sandboxId }) => sandboxId)).size).toBe(3);
     expect(await Promise.all([origin, one, two].map((sandbox, i) => askKeeper(sandbox, String(i))))).toEqual([0, 1, 2].map((i) => `${sha} ${i}`));
     expect((await origin.getInfo()).endAt.getTime()).toBe(endAt.getTime());
@@ -54,14 +57,14 @@ describe('fork', () => {
   });
 
   it('draws an identity and randomness of its own in every copy', async () => {
-    const forks = (await origin.fork({ count: 2 })).map((fork) => mine.keep(fork as Sandbox));
+    const forks = await forked({ count: 2 });
     const found = await Promise.all([origin, ...forks].map(identityOf));
     for (let i = 0; i < 3; i++) expect(new Set(found.map((one) => one[i])).size).toBe(3);
     expect(new Set(await Promise.all([origin, ...forks].map((sandbox) => sh(sandbox, 'python3 -c "import uuid; print(uuid.uuid4())"')))).size).toBe(3);
   });
 
   it('keeps the copies apart: none sees what another one writes', async () => {
-    const [fork] = (await origin.fork()).map((one) => mine.keep(one as Sandbox)) as [Sandbox];
+    const [fork] = (await forked()) as [Sandbox];
     await fork.files.write('kept.txt', 'of the copy');
     await fork.commands.run('rm keeper.py');
     expect(await origin.files.read('kept.txt')).toBe('of the origin');
@@ -71,7 +74,7 @@ describe('fork', () => {
   });
 
   it('stays with the user of the origin, and is a room as any other', async () => {
-    const [fork] = (await origin.fork()).map((one) => mine.keep(one as Sandbox)) as [Sandbox];
+    const [fork] = (await forked()) as [Sandbox];
     expect(await mine.v1.room(roomIdOf(fork.sandboxId))).toMatchObject({ userId: 'anna', state: 'running' });
     await fork.pause();
     await fork.connect();
