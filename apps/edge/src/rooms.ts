@@ -70,7 +70,7 @@ export class Rooms {
 
   async #attempts(ticket: Ticket): Promise<void> {
     const { exchange, address, roomId } = ticket;
-    const first = await this.#find(ticket, isStreamed(exchange));
+    const first = await this.#find(ticket, isStreamed(exchange) || isAboutLife(ticket));
     const body = await takeBody(exchange);
     if (await this.#pass(ticket, first, body)) return;
     this.routes.forget(roomId);
@@ -154,6 +154,11 @@ function surfaceOf({ target, upgrade }: Exchange): URL {
   if (isControlRoute(url.pathname)) throw new Refusal(replies.controlRoute());
   if (upgrade) throw new Refusal(replies.badRequest('There is nothing to upgrade to'));
   return url;
+}
+
+/** Who asks for the health wants to know whether the room lives now: after a kill or a pause that was answered, it does not, though its VM may still be ending. */
+function isAboutLife({ surface }: Ticket): boolean {
+  return surface?.pathname === '/health';
 }
 
 /** A body that cannot be sent twice: its room had better be where we think it is. */

@@ -168,6 +168,16 @@ describe('asleep', () => {
 });
 
 describe('gone', () => {
+  it('is seen at once by isRunning, after a kill and after a pause, also where it was asked a moment before', async () => {
+    const sandbox = await mine.create();
+    for (const end of ['pause', 'kill'] as const) {
+      await sandbox.connect();
+      expect({ before: end, running: await sandbox.isRunning() }).toEqual({ before: end, running: true });
+      await sandbox[end]();
+      expect({ after: end, running: await sandbox.isRunning() }).toEqual({ after: end, running: false });
+    }
+  });
+
   it('502 with the reason after a kill, and for what never was', async () => {
     const sandbox = await mine.create();
     await sandbox.kill();
