@@ -340,11 +340,11 @@ describe('figures', () => {
   it('are those of the host, in its range, and none of one that sleeps', async () => {
     const id = await create();
     const at = (seconds: number): string => new Date(seconds * 1000).toISOString();
-    const figure = { cpuCount: 1, cpuUsedPct: 1.5, memTotal: 4, memUsed: 3, memCache: 2, diskTotal: 9, diskUsed: 8, processes: 5 };
+    const figure = { cpuCount: 2, cpuUsedPct: 150.5, memTotal: 4, memUsed: 3, memCache: 2, diskTotal: 9, diskUsed: 8, processes: 5 };
     host.on('GET figures', () => ({ figures: [100, 200, 300].map((seconds) => ({ at: at(seconds), ...figure })) }));
     const { processes: _processes, ...shown } = figure;
     const times = async (query: string): Promise<number[]> => ((await e2b('GET', `/sandboxes/${id}/metrics${query}`)).body as unknown as { timestampUnix: number }[]).map((one) => one.timestampUnix);
-    expect((await e2b('GET', `/sandboxes/${id}/metrics?end=100`)).body).toEqual([{ timestamp: at(100), timestampUnix: 100, ...shown }]);
+    expect((await e2b('GET', `/sandboxes/${id}/metrics?end=100`)).body).toEqual([{ timestamp: at(100), timestampUnix: 100, ...shown, cpuUsedPct: 75.25 }]);
     expect(await times('')).toEqual([100, 200, 300]);
     expect(await times('?start=200')).toEqual([200, 300]);
     expect(await times('?start=101&end=299')).toEqual([200]);

@@ -77,7 +77,9 @@ export function toDetail(room: Room, access: RoomAccess, domain: string | null):
 /** One moment of a room as E2B's API tells it. */
 export function toMetric(figures: RoomFigures): Record<string, unknown> {
   const { at, cpuCount, cpuUsedPct, memUsed, memTotal, memCache, diskUsed, diskTotal } = figures;
-  return { timestamp: at, timestampUnix: Math.floor(Date.parse(at) / second), cpuCount, cpuUsedPct, memUsed, memTotal, memCache, diskUsed, diskTotal };
+  // Of all processors together, as on the surface's /metrics; ours counts one as a hundred.
+  const ofAll = Math.round((100 * cpuUsedPct) / Math.max(1, cpuCount)) / 100;
+  return { timestamp: at, timestampUnix: Math.floor(Date.parse(at) / second), cpuCount, cpuUsedPct: ofAll, memUsed, memTotal, memCache, diskUsed, diskTotal };
 }
 
 /** Only what the caller said: the rest is the tenant's to decide. Throws request.invalid for what contradicts itself, unsupported for what is not to be had. */
