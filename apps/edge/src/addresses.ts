@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import type { RoomId } from '@alcove/base';
+import { roomIdOf } from '@alcove/contracts';
 
 /** Where a request wants to go, read from its host name alone. Pure. */
 export type Destination =
@@ -25,15 +26,6 @@ export const surfacePort = 49_983;
 
 /** What may stand for a host name: the Host header, or `:authority`. `host:port`, the port ignored, a dot at the end too. */
 const authorityForm = /^(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9._-]{1,253}?)\.?)(?::\d{1,5})?$/;
-
-/** The room of a sandbox id: `i` and the hex digits of the room's id. Null when it is none. */
-export function roomOf(sandboxId: string): RoomId | null {
-  return /^i[0-9a-f]{20}$/.test(sandboxId) ? `room_${sandboxId.slice(1)}` : null;
-}
-
-export function sandboxOf(roomId: RoomId): string {
-  return `i${roomId.slice('room_'.length)}`;
-}
 
 /** The bare host name of an authority, in lower case; null when it is malformed. */
 export function hostNameOf(authority: string | undefined): string | null {
@@ -63,5 +55,5 @@ function byHeaders({ id, port }: { id: string | undefined; port: string | undefi
 
 function roomAddress(id: string | undefined, port: string | undefined): RoomAddress | null {
   if (id === undefined || port === undefined || !/^[a-z0-9]{1,64}$/.test(id) || !/^[1-9]\d{0,4}$/.test(port) || Number(port) > 65_535) return null;
-  return { kind: 'room', sandboxId: id, roomId: roomOf(id), port: Number(port) };
+  return { kind: 'room', sandboxId: id, roomId: roomIdOf(id), port: Number(port) };
 }

@@ -1,9 +1,8 @@
 import { isIP } from 'node:net';
-import { BadSettings, ListenAddress, LogLevel, readSettings, readTlsIdentity, tlsSettings, type TlsIdentity } from '@alcove/contracts';
+import { BadSettings, ListenAddress, LogLevel, readSettings, readTlsIdentity, roomIdOf, tlsSettings, type TlsIdentity } from '@alcove/contracts';
 import { readFileSync } from 'node:fs';
 import { errorCode, type RoomId } from '@alcove/base';
 import { z } from 'zod';
-import { roomOf } from './addresses';
 
 const path = z.string().startsWith('/', 'must be an absolute path');
 
@@ -20,7 +19,7 @@ const LoopbackUrl = z.url({ protocol: /^http$/, error: 'must be an http:// addre
 
 /** A room by either of its names: room_… or i…. */
 const DebugRoom = z.string().transform((text, context): RoomId => {
-  const room = roomOf(text.replace(/^room_/, 'i'));
+  const room = roomIdOf(text.replace(/^room_/, 'i'));
   if (room) return room;
   context.addIssue({ code: 'custom', message: 'must be the id of a room' });
   return z.NEVER;

@@ -3,7 +3,8 @@ import { createSecureServer, type Http2SecureServer, type ServerHttp2Session } f
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { limits, systemClock, type Clock, type Log } from '@alcove/base';
-import { destinationOf, hostNameOf, sandboxOf, surfacePort, type Destination } from './addresses';
+import { sandboxIdOf } from '@alcove/contracts';
+import { destinationOf, hostNameOf, surfacePort, type Destination } from './addresses';
 import { passToApi } from './api-passage';
 import type { EdgeConfig } from './config';
 import { httpsControlPlane } from './control-plane';
@@ -127,7 +128,7 @@ async function serveDebug(exchange: Exchange, roomId: NonNullable<EdgeConfig['de
   if (!isOwn(authority)) throw new Refusal(replies.foreignHost());
   const origins = valuesOf(request.rawHeaders, 'origin');
   if (!origins.every((origin) => isOwn(URL.parse(origin)?.host)) || valuesOf(request.rawHeaders, 'sec-fetch-site').includes('cross-site')) throw new Refusal(replies.foreignOrigin());
-  await rooms.serve(exchange, { kind: 'room', sandboxId: sandboxOf(roomId), roomId, port: surfacePort }, true);
+  await rooms.serve(exchange, { kind: 'room', sandboxId: sandboxIdOf(roomId), roomId, port: surfacePort }, true);
 }
 
 /** What every request passes, whichever listener it came by. */

@@ -18,6 +18,7 @@ export {
 export {
   BadSettings, controlPlaneSettings, ListenAddress, LogLevel, QueueSetting, readSettings, readTlsIdentity, startFailure, tlsSettings, withoutCredentials, type TlsIdentity,
 } from './settings';
+export { roomIdOf, sandboxIdOf } from './sandbox-id';
 export { TemplateManifest, TemplateRecipe } from './template';
 export {
   ApiKey, ChangeTenant, CreateApiKey, CreateTenant, ListUsers, NewApiKey, RotateApiKey, Scope, scopes, Tenant, TenantPage, User, UserPage, type Principal,

@@ -4,7 +4,6 @@ import { droppedNames } from '../door/checks';
 import { isE2bPath, toE2bError } from './errors';
 import { egressOf, lifecycleOf, metadataFilter, networkOf, ownerOf, toCreateRoom } from './mapping';
 import { e2bRoutes } from './routes';
-import { roomIdOf, sandboxIdOf } from './sandbox-id';
 import { NewSandbox } from './shapes';
 
 const seed = 20261125;
@@ -17,24 +16,6 @@ function codeOf(run: () => unknown): string | undefined {
   }
   return undefined;
 }
-
-describe('the id of a sandbox', () => {
-  it('is one room’s, both ways, and fit for a host name', () => {
-    const digits = fc.array(fc.constantFrom(...'0123456789abcdef'), { minLength: 20, maxLength: 20 }).map((all) => all.join(''));
-    fc.assert(
-      fc.property(digits, (hex) => {
-        expect(sandboxIdOf(`room_${hex}`)).toMatch(/^[a-z0-9]+$/);
-        expect(roomIdOf(sandboxIdOf(`room_${hex}`))).toBe(`room_${hex}`);
-      }),
-      { seed },
-    );
-  });
-
-  it('is none for anything else', () => {
-    fc.assert(fc.property(fc.string(), (text) => roomIdOf(text) === null || /^i[0-9a-f]{20}$/.test(text)), { seed });
-    for (const text of ['', `i${'0'.repeat(19)}`, `I${'0'.repeat(20)}`, `i${'0'.repeat(20)}\n`, `room_${'0'.repeat(20)}`]) expect(roomIdOf(text)).toBeNull();
-  });
-});
 
 describe('a refusal', () => {
   it('says one number, and no more than ours would', () => {

@@ -1,5 +1,4 @@
-import { Problem, UserId, type CreateRoom, type Room, type RoomAccess, type RoomFigures, type RoomLifecycle, type RoomNetwork, type RoomState } from '@alcove/contracts';
-import { sandboxIdOf } from './sandbox-id';
+import { Problem, sandboxIdOf, UserId, type CreateRoom, type Room, type RoomAccess, type RoomFigures, type RoomLifecycle, type RoomNetwork, type RoomState } from '@alcove/contracts';
 import type { ListedSandbox, NetworkConfig, NetworkUpdate, NewSandbox, Sandbox } from './shapes';
 
 /** Between E2B's words and ours: no decision about rooms, and nothing that asks anybody. */
@@ -27,13 +26,14 @@ export function stateOf(room: Pick<Room, 'state'>): ListedSandbox['state'] {
   return pausedStates.has(room.state) ? 'paused' : 'running';
 }
 
+/** What every answer about a sandbox begins with. */
+function namesOf({ id, templateId, template }: Room): Pick<Sandbox, 'sandboxID' | 'templateID' | 'alias' | 'clientID' | 'envdVersion'> {
+  return { sandboxID: sandboxIdOf(id), templateID: templateId, alias: template, clientID, envdVersion };
+}
+
 export function toSandbox(room: Room, access: RoomAccess, domain: string | null): Sandbox {
   return {
-    sandboxID: sandboxIdOf(room.id),
-    templateID: room.templateId,
-    alias: room.template,
-    clientID,
-    envdVersion,
+    ...namesOf(room),
     envdAccessToken: access.surface,
     trafficAccessToken: access.traffic,
     domain,
@@ -42,11 +42,7 @@ export function toSandbox(room: Room, access: RoomAccess, domain: string | null)
 
 export function toListed(room: Room): ListedSandbox {
   return {
-    sandboxID: sandboxIdOf(room.id),
-    templateID: room.templateId,
-    alias: room.template,
-    clientID,
-    envdVersion,
+    ...namesOf(room),
     startedAt: room.createdAt,
     // Of one that sleeps: when it began to, for then its time was over.
     endAt: room.endsAt ?? (stateOf(room) === 'paused' ? room.stateSince : never),

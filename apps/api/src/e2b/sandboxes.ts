@@ -1,10 +1,9 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { isProblem, Problem, RoomFiguresList, type Principal, type Room, type RoomAccess, type RoomEvent, type RoomFigures } from '@alcove/contracts';
+import { isProblem, Problem, RoomFiguresList, roomIdOf, type Principal, type Room, type RoomAccess, type RoomEvent, type RoomFigures } from '@alcove/contracts';
 import { RoomsService } from '@alcove/rooms';
 import { readAnswer } from '../streams/answers';
 import { RoomCalls } from '../streams/room-calls';
 import { egressOf, stateOf, toDetail, toSandbox } from './mapping';
-import { roomIdOf } from './sandbox-id';
 import { E2B_SETTINGS, type E2bSettings } from './settings';
 import type { NetworkUpdate, Sandbox } from './shapes';
 

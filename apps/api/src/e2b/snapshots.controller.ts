@@ -1,11 +1,10 @@
 import { Controller, Inject } from '@nestjs/common';
 import type { Log } from '@alcove/base';
-import { Problem, type Room, type Snapshot } from '@alcove/contracts';
+import { Problem, roomIdOf, type Room, type Snapshot } from '@alcove/contracts';
 import { RoomsService } from '@alcove/rooms';
 import { Asked, Route, type Call } from '../door/route';
 import { LOG } from '../tokens';
 import { toE2bError, type E2bError } from './errors';
-import { roomIdOf } from './sandbox-id';
 import { E2bSandboxes } from './sandboxes';
 import type { Sandbox } from './shapes';
 import { E2bTemplates } from './templates';

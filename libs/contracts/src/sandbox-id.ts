@@ -1,6 +1,9 @@
-import { Problem } from '@alcove/contracts';
+import type { RoomId } from '@alcove/base';
+import { Problem } from './problem';
 
-/** E2B's ids go into host names, which are split at `-`: lower-case letters and digits only. A room's is `i` and the digits of its own id, for as long as it lives. */
+/**
+ * E2B's ids go into host names, which are split at `-`: lower-case letters and digits only. A room's is `i` and the digits of its own id, for as long as it lives.
+ */
 const roomForm = /^room_([0-9a-f]{20})$/;
 const sandboxForm = /^i([0-9a-f]{20})$/;
 
@@ -12,7 +15,7 @@ export function sandboxIdOf(roomId: string): string {
 }
 
 /** The way back; null for what is the id of no room. */
-export function roomIdOf(sandboxId: string): string | null {
+export function roomIdOf(sandboxId: string): RoomId | null {
   const digits = sandboxForm.exec(sandboxId)?.[1];
   return digits === undefined ? null : `room_${digits}`;
 }
