@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import { limits } from '@alcove/base';
-import { type FileReadQuery, type FileWriteQuery, Problem } from '@alcove/contracts';
+import { type FileReadQuery, type FileWriteQuery, isProblem, Problem } from '@alcove/contracts';
 import type { FileRights, GuestSession } from '@alcove/runtime';
 import { countedBody, exactBody, quieted } from '../http/body';
 
@@ -28,6 +28,21 @@ export async function openFile(guest: GuestSession, order: FileReadQuery, signal
   }
   const body = length === null ? countedBody(file.body, limits.http.fileBytes) : exactBody(file.body, length);
   return { size: file.size, mode: file.mode, modifiedAt: file.modifiedAt, length, body, close: () => void file.body.destroy() };
+}
+
+/** The text of a file that the platform itself wants to know, read as root; null where there is none. Problems `request.too_large` beyond `bytesMax`, `file.kind`. */
+export async function readSmallFile(guest: Pick<GuestSession, 'readFile'>, path: string, bytesMax: number, signal: AbortSignal): Promise<string | null> {
+  const file = await guest.readFile({ path }, signal, { user: 'root' }).catch((error: unknown) => {
+    if (isProblem(error, 'file.not_found')) return null;
+    throw error;
+  });
+  if (!file) return null;
+  try {
+    return Buffer.concat((await countedBody(quieted(file.body), bytesMax).toArray()) as Buffer[]).toString('utf8');
+  } finally {
+    // A guest that goes on sending would keep its stream for as long as the room runs.
+    file.body.destroy();
+  }
 }
 
 /** Writes a file of at most `limits.http.fileBytes`, all of it or nothing. Problems `file.*`, `request.too_large`. */

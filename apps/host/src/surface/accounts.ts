@@ -2,7 +2,7 @@ import { posix } from 'node:path';
 import { limits } from '@alcove/base';
 import { isProblem } from '@alcove/contracts';
 import type { FileRights, GuestSession } from '@alcove/runtime';
-import { countedBody, quieted } from '../http/body';
+import { readSmallFile } from '../services/files';
 import { SurfaceError } from './surface-error';
 
 /** A user of the room, on whose behalf something is done. */
@@ -48,15 +48,12 @@ export function findAccount(passwd: string, name: string): Account | undefined {
   return undefined;
 }
 
+/** What is no list of accounts, or one without a bound, names nobody. */
 async function readPasswd(guest: GuestSession, signal: AbortSignal): Promise<string> {
   try {
-    const { body } = await guest.readFile({ path: '/etc/passwd' }, signal, { user: 'root' });
-    quieted(body);
-    const chunks = (await countedBody(body, passwdBytesMax).toArray()) as Buffer[];
-    body.destroy();
-    return Buffer.concat(chunks).toString('utf8');
+    return (await readSmallFile(guest, '/etc/passwd', passwdBytesMax, signal)) ?? '';
   } catch (error) {
-    if (isProblem(error, 'file.not_found') || isProblem(error, 'file.kind') || isProblem(error, 'request.too_large')) return '';
+    if (isProblem(error, 'file.kind') || isProblem(error, 'request.too_large')) return '';
     throw error;
   }
 }

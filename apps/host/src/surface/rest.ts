@@ -1,6 +1,5 @@
-import { isProblem } from '@alcove/contracts';
 import { sendJson } from '../http/answer';
-import { countedBody, quieted } from '../http/body';
+import { readSmallFile } from '../services/files';
 import type { Call } from './call';
 import { download } from './download';
 import { upload } from './upload';
@@ -34,22 +33,11 @@ const envBytesMax = 1 << 20;
 
 /** The room's own variables, as the guest was given them: `NAME=value`, each ended by a zero byte. */
 async function envs({ guest, signal, exchange: { response } }: Call): Promise<void> {
-  const text = await readEnv(guest, signal);
+  const text = (await readSmallFile(guest, '/run/alcove/env', envBytesMax, signal)) ?? '';
   const pairs = text.split('\0').flatMap((line) => {
     const at = line.indexOf('=');
     return at < 1 ? [] : [[line.slice(0, at), line.slice(at + 1)] as const];
   });
   response.setHeader('cache-control', 'no-store');
   sendJson(response, 200, Object.fromEntries(pairs));
-}
-
-async function readEnv(guest: Call['guest'], signal: AbortSignal): Promise<string> {
-  try {
-    const { body } = await guest.readFile({ path: '/run/alcove/env' }, signal, { user: 'root' });
-    const chunks = (await countedBody(quieted(body), envBytesMax).toArray()) as Buffer[];
-    return Buffer.concat(chunks).toString('utf8');
-  } catch (error) {
-    if (isProblem(error, 'file.not_found')) return '';
-    throw error;
-  }
 }
