@@ -26,6 +26,9 @@ export interface CopyParts<Scope> {
 
 const notCloneSafe = 'This template is not known to be safe to copy: what its programs hold in memory (random seeds, sessions, leases) is the same in every copy.';
 
+/** A fork that runs, with what its maker ought to know, or why there is none. */
+export type ForkOutcome = { readonly room: Room; readonly warnings: readonly string[] } | { readonly problem: Problem };
+
 /** Snapshots and forks. All copies are of one user's rooms and stay that user's. */
 export class RoomCopies<Scope> {
   constructor(private readonly parts: CopyParts<Scope>) {}
@@ -61,7 +64,7 @@ export class RoomCopies<Scope> {
     await this.parts.mover.apply({ tenantId, roomId: id }, { kind: 'destroy', reason: askedReason }, { actor: actorOf(principal) });
   }
 
-  async fork(principal: Principal, roomId: string, input: ForkRoom, signal: AbortSignal | undefined): Promise<({ room: Room } | { problem: Problem })[]> {
+  async fork(principal: Principal, roomId: string, input: ForkRoom, signal: AbortSignal | undefined): Promise<ForkOutcome[]> {
     requireScope(principal, 'rooms:write');
     const { count, timeoutMs } = ForkRoom.parse(input);
     const { room: source } = await this.parts.acts.find(principal, roomId);
@@ -73,7 +76,8 @@ export class RoomCopies<Scope> {
     for (let i = 0; i < count; i++) made.push(await this.parts.births.copy(principal, source, { kind, lifecycle, network, metadata, snapshotName: null }).catch(asProblem));
     const forks = await Promise.all(made.map((one) => (isProblem(one) ? { problem: one } : this.#forked(one, signal))));
     await this.#sourceIsBack(source, made.flatMap((one) => (isProblem(one) ? [] : [one.id])), signal);
-    return forks;
+    const warnings = await this.#warnings(source);
+    return forks.map((fork) => ('room' in fork ? { ...fork, warnings } : fork));
   }
 
   async #forked(made: RoomRecord, signal: AbortSignal | undefined): Promise<{ room: Room } | { problem: Problem }> {
@@ -111,7 +115,11 @@ export class RoomCopies<Scope> {
   }
 
   async #shown(frozen: RoomRecord): Promise<Snapshot> {
-    return toSnapshot(frozen, (await this.parts.fleet.isCloneSafe(frozen.templateId)) ? [] : [notCloneSafe]);
+    return toSnapshot(frozen, await this.#warnings(frozen));
+  }
+
+  async #warnings({ templateId }: RoomRecord): Promise<string[]> {
+    return (await this.parts.fleet.isCloneSafe(templateId)) ? [] : [notCloneSafe];
   }
 }
 

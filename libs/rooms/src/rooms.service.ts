@@ -15,7 +15,7 @@ import type { RoomOwners } from './ports';
 import { toRoom, type RoomRecord } from './room';
 import { requireThere, RoomActs, type RoomRoute, type WakeHow } from './room-acts';
 import { checkEnv, type Env, RoomBirths } from './room-births';
-import { judgeForked, RoomCopies } from './room-copies';
+import { judgeForked, RoomCopies, type ForkOutcome } from './room-copies';
 import { decodeRoomCursor, encodeRoomCursor } from './room-cursor';
 import type { RoomMover } from './room-mover';
 import { checkTimeout, RoomPolicies } from './room-policies';
@@ -178,7 +178,7 @@ export class RoomsService<Scope = SqlTx> {
   }
 
   /** Makes rooms of the same user that go on from where this one is; resolves when each runs or has failed. Problems of the whole: as snapshot; of one fork: in its place. */
-  async fork(principal: Principal, roomId: string, asked: ForkRoom = {}, signal?: AbortSignal): Promise<({ room: Room } | { problem: Problem })[]> {
+  async fork(principal: Principal, roomId: string, asked: ForkRoom = {}, signal?: AbortSignal): Promise<ForkOutcome[]> {
     return this.#copies.fork(principal, roomId, asked, signal);
   }
 

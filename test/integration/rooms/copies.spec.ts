@@ -185,3 +185,17 @@ describe('forks', () => {
     expect((await service.get(me, room.id)).resumedFrom).toBe('memory');
   });
 });
+
+it('warn where the template is not known to be safe to copy, and only there', async () => {
+  const { service } = one.rooms;
+  const beat = hostBeat(++beats);
+  const [safe] = beat.description.templates;
+  if (!safe) throw new Error('the host has no template');
+  const templates = [safe, { ...safe, id: `tpl_${'e'.repeat(20)}`, name: 'unsafe', cloneSafe: false }];
+  await one.fleet.heartbeat('host-a', { ...beat, description: { ...beat.description, templates }, incarnations: platform.host.beatOf() });
+  for (const [template, warnings] of [['default', []], ['unsafe', [expect.stringContaining('not known to be safe to copy')]]] as const) {
+    const room = await service.create(me, { userId: 'ada', kind: 'sandbox', template }, { wait: true });
+    expect(await service.snapshot(me, room.id)).toMatchObject({ template, warnings });
+    expect(await service.fork(me, room.id)).toMatchObject([{ room: { template }, warnings }]);
+  }
+});

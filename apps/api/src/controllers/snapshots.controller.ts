@@ -35,7 +35,7 @@ export class SnapshotsController {
     const forks = await this.rooms.fork(principal, params.roomId, body, signal);
     return {
       forks: forks.map((fork) => {
-        if ('room' in fork) return fork;
+        if ('room' in fork) return { room: fork.room, warnings: [...fork.warnings] };
         const { code, title, status, detail } = fork.problem.toBody();
         return { problem: { code, title, status, ...(detail === undefined ? {} : { detail }) } };
       }),

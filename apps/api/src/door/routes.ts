@@ -30,7 +30,7 @@ const WakeHow = z
   .optional();
 const ForkProblem = z.strictObject({ code: z.string(), title: z.string(), status: z.int(), detail: z.string().optional() }).meta({ id: 'ForkProblem' });
 /** One entry per fork that was asked for: the room, or why there is none. */
-export const Forks = z.strictObject({ forks: z.array(z.union([z.strictObject({ room: Room }), z.strictObject({ problem: ForkProblem })])) }).meta({ id: 'Forks' });
+export const Forks = z.strictObject({ forks: z.array(z.union([z.strictObject({ room: Room, warnings: z.array(z.string()) }), z.strictObject({ problem: ForkProblem })])) }).meta({ id: 'Forks' });
 export const ProcessStarted = z.strictObject({ pid: z.int() }).meta({ id: 'ProcessStarted' });
 const ProcessInput = z.strictObject({ close: z.stringbool().default(false).meta({ description: 'true: this is the end of its input' }), wake });
 const ProcessSignal = z.strictObject({ signal: z.union([z.int().min(1).max(64), z.string().regex(/^SIG[A-Z0-9]{1,16}$/)]) }).meta({ id: 'ProcessSignal' });
