@@ -19,7 +19,13 @@ export const suites: Suite[] = [
   { name: 'unit', about: 'pure code, house rules, simulator', when: 'always', run: { jest: 'unit' } },
   { name: 'guest agent', about: 'the Rust guest agent', when: 'slow', run: { program: ['bash', 'rootfs/guest-agent/test.sh'] } },
   { name: 'postgres', about: 'everything that talks to the database', when: 'slow', run: { jest: 'postgres' } },
-  { name: 'conformance', about: 'drivers, guest channel and host agent, with real VMs', when: 'slow', run: { jest: 'conformance', serial: true }, needsTemplate: true },
+  {
+    name: 'conformance',
+    about: 'drivers, guest channel, host agent and edge, with real VMs',
+    when: 'slow',
+    run: { jest: 'conformance', serial: true, pattern: 'test/conformance/(?!driver-copies-qemu|guest-channel-kept|host-qemu-copied)[^/]+$' },
+    needsTemplate: true,
+  },
   {
     name: "E2B's SDK",
     about: 'the published SDK against two platforms, one with real VMs',
@@ -37,6 +43,7 @@ export const suites: Suite[] = [
     needsTemplate: true,
   },
   { name: 'rooms at length', about: 'a host cut off, a program upgraded, damaged images, agents for AgentCore, with real VMs', when: 'all', run: { jest: 'rooms', serial: true, pattern: 'test/(e2e/(upgrade|agentcore)|security/damaged|chaos/two-hosts)' }, needsTemplate: true },
+  { name: 'guests at length', about: 'copies of rooms and kept processes down to the engine, with real VMs', when: 'all', run: { jest: 'conformance', serial: true, pattern: 'test/conformance/(driver-copies-qemu|guest-channel-kept|host-qemu-copied)' }, needsTemplate: true },
   { name: 'queue on Redis', about: "the queue's suites on Debian's Redis", when: 'all', run: { jest: 'postgres', pattern: 'integration/jobs' }, needsRedis: true },
   { name: 'kvm', about: 'the KVM path inside an emulated host that has it', when: 'kvm', run: { jest: 'kvm', serial: true }, needsTemplate: true },
 ];
