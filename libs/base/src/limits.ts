@@ -14,16 +14,16 @@ export const limits = {
   /** What the host waits for, and takes, from a guest. */
   guest: { claimMs: 30_000, readyMs: 120_000, quiesceMs: 60_000, statsMs: 10_000, execGraceMs: 10_000, onForkMs: 30_000, listBytes: 8 << 20, processes: 1024, detailChars: 200 },
   exec: { args: 256, argBytes: 32 << 10, timeoutMsDefault: 60_000, timeoutMsMax: 24 * 3600_000, outputBytesDefault: 16 << 20, outputBytesMax: 1 << 30, stdinBytes: 1 << 20, tagChars: 256 },
-  files: { pathBytes: 4096, listEntries: 10_000, listDepth: 64, metadataBytes: 4096, watchQueue: 4096 },
+  files: { pathBytes: 4096, listEntries: 10_000, listDepth: 64, metadataBytes: 4096, watchQueue: 4096, watchQueueBytes: 2 << 20 },
   logs: { tailBytesMax: 4 << 20, tailBytesDefault: 64 << 10 },
   image: { headerBytes: 4096, chunkBytes: 1 << 20, chunks: 1 << 16, deviceStateBytes: 16 << 20 },
   agent: { invocationMs: 15 * 60_000 },
   move: { provisionMs: 120_000, resumeMs: 60_000, hibernateMs: 120_000, copyMs: 180_000, destroyMs: 60_000, wakeWaitMs: 90_000 },
   boot: { deadlineMs: 12_000, attempts: 3 },
   host: { heartbeatMs: 2_000, leaseMs: 15_000, leaseMarginMs: 5_000, incarnations: reportLines.incarnations, ended: reportLines.ended, reportBytes: (reportLines.incarnations + reportLines.ended) * reportLineBytes + (1 << 20), orphanGraceMs: 20_000, requestBytes: 4 << 20, connectTimeoutMs: 2_000 },
-  /** Inside one host agent: queues, its journal, how long it waits for a guest. */
+  /** Inside one host agent: queues, its journal, how long it waits for a guest. `portsPerRoom`, `edgeConnections`: what strangers may have; the rest is left for the room's owner and the control plane. */
   hostAgent: {
-    queuePerRoom: 16, streamsPerRoom: 128, connections: 2048, journalBytes: 8 << 20, journalRecordBytes: 16 << 10, journalRooms: 50_000,
+    queuePerRoom: 16, streamsPerRoom: 128, portsPerRoom: 96, connections: 2048, edgeConnections: 1536, journalBytes: 8 << 20, journalRecordBytes: 16 << 10, journalRooms: 50_000,
     guestPingMs: 10_000, guestPingTimeoutMs: 5_000, guestPingFailures: 3, channelRecoveries: 3, channelSteadyMs: 5 * 60_000, recoverMs: 10_000, decideMs: 2_000, recoversAtOnce: 8,
     agentConnectMs: 60_000, agentHeaderBytes: 16 << 10, abandonMs: 5_000, sealsAtOnce: 4, figuresMs: 5_000, figuresKept: 720, shutdownMs: 5_000, lingerMs: 5_000,
   },

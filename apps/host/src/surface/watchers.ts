@@ -21,6 +21,8 @@ interface Watcher {
   stop: AbortController;
   askedAt: number;
   events: FilesystemEvent[];
+  /** Of the events, as JSON: an entry holds names, a target and metadata that the guest chose. */
+  bytes: number;
   failure: unknown;
 }
 
@@ -47,7 +49,7 @@ export class Watchers {
     try {
       const changes = await watchFolder(stream.guest, place.path, { ...place.rights, recursive: options.recursive }, signal);
       const id = newId('watcher', this.random);
-      const watcher: Watcher = { stream, stop, askedAt: this.clock.monotonic(), events: [], failure: undefined };
+      const watcher: Watcher = { stream, stop, askedAt: this.clock.monotonic(), events: [], bytes: 0, failure: undefined };
       this.#add(room, id, watcher);
       void this.#gather(room, id, watcher, changes, (name, change) => (options.includeEntry ? entryNamed({ guest: stream.guest, signal }, place, name, change) : Promise.resolve(undefined)));
       return id;
@@ -64,6 +66,7 @@ export class Watchers {
       this.#drop(room, id);
       throw watcher.failure;
     }
+    watcher.bytes = 0;
     return watcher.events.splice(0);
   }
   remove(room: RoomName, id: string): void {
@@ -74,17 +77,16 @@ export class Watchers {
   async #gather(room: RoomName, id: string, watcher: Watcher, changes: AsyncIterable<FileChange>, entryOf: (name: string, change: string) => Promise<EntryInfo | undefined>): Promise<void> {
     try {
       for await (const { name, change } of changes) {
-        if (watcher.events.length >= limits.files.watchQueue) throw new SurfaceError('resource_exhausted', 'more events than are kept for a watcher that is not asked');
         const entry = await entryOf(name, change);
-        watcher.events.push({ name, type: eventType(change), ...(entry ? { entry } : {}) });
+        keep(watcher, { name, type: eventType(change), ...(entry ? { entry } : {}) });
       }
     } catch (error) {
       watcher.failure = error;
-      // With the room goes all that was kept for it.
-      if (watcher.stream.signal.aborted) this.#drop(room, id);
-    } finally {
-      watcher.stream.close();
     }
+    // With the room goes all that was kept for it, also for a watch that failed before: its stream stays open to be told.
+    const drop = () => this.#drop(room, id);
+    if (watcher.stream.signal.aborted) drop();
+    else watcher.stream.signal.addEventListener('abort', drop, { once: true });
   }
   #add(room: RoomName, id: string, watcher: Watcher): void {
     const key = keyOf(room);
@@ -109,6 +111,15 @@ export class Watchers {
     watcher.stop.abort(new Error('the watcher was removed'));
     watcher.stream.close();
   }
+}
+
+function keep(watcher: Watcher, event: FilesystemEvent): void {
+  const bytes = Buffer.byteLength(JSON.stringify(event));
+  if (watcher.events.length >= limits.files.watchQueue || watcher.bytes + bytes > limits.files.watchQueueBytes) {
+    throw new SurfaceError('resource_exhausted', 'more events than are kept for a watcher that is not asked');
+  }
+  watcher.bytes += bytes;
+  watcher.events.push(event);
 }
 
 function keyOf({ roomId, incarnation }: RoomName): string {
