@@ -39,6 +39,12 @@ describe('an upload', () => {
     await surface.call('POST', 'files?path=x&username=root', { body: 'root’s', headers: octets });
     expect((await fs('Stat', { path: '/root/x' })).json).toMatchObject({ entry: { owner: 'root', permissions: '-rw-r--r--', mode: 0o644 } });
   });
+  it('is of the user whom the address names, and nobody else: that is what a signature is over', async () => {
+    const root = { authorization: `Basic ${Buffer.from('root:').toString('base64')}` };
+    expect(await put('whose', 'mine', root)).toMatchObject({ status: 200, json: [{ path: '/home/user/whose' }] });
+    expect((await fs('Stat', { path: '/home/user/whose' })).json).toMatchObject({ entry: { owner: 'user' } });
+    expect((await get('whose', root)).body.toString()).toBe('mine');
+  });
   it('of a form has a file for each part, named by its path', async () => {
     const body = form([
       { name: 'file', filename: 'form/one', body: 'first' },

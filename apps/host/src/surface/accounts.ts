@@ -24,6 +24,11 @@ export function userNamed(authorization: string | undefined): string | undefined
   return name === '' ? undefined : name;
 }
 
+/** Whom the address of a file names. The Authorization header does not count there: a signature is over the address, and would otherwise be good for the files of every user. */
+export function userInAddress(query: URLSearchParams): string | undefined {
+  return query.get('username') || undefined;
+}
+
 /** Who acts; `unauthenticated` for one that the room cannot have. */
 export function checkedName(name: string | undefined): string {
   if (name === undefined) return defaultUser;

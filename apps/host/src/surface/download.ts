@@ -4,14 +4,14 @@ import { pipeline } from 'node:stream/promises';
 import { constants, createGzip } from 'node:zlib';
 import { isProblem } from '@alcove/contracts';
 import { openFile, type OpenFile } from '../services/files';
-import { placeOf, type Place } from './accounts';
+import { placeOf, type Place, userInAddress } from './accounts';
 import type { Call } from './call';
 import { SurfaceError } from './surface-error';
 
 /** `GET /files?path&username`: a file's bytes, or a part of them by `Range`; as gzip for a caller who asks for nothing else. */
 export async function download(call: Call): Promise<void> {
   const { request, response, query } = call.exchange;
-  const place = await placeOf(call.guest, query.get('username') || call.user, query.get('path') ?? '', call.signal);
+  const place = await placeOf(call.guest, userInAddress(query), query.get('path') ?? '', call.signal);
   const encoding = encodingOf(request.headers['accept-encoding']);
   if (encoding === null) throw new SurfaceError('invalid_argument', 'no acceptable encoding: identity and gzip are to be had', 406);
   const range = request.headers.range === undefined ? null : await partOf(call, place, request.headers.range);

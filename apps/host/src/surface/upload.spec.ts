@@ -1,8 +1,9 @@
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
+import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { SurfaceError } from './surface-error';
-import { metadataOf, storeForm } from './upload';
+import { decoded, metadataOf, storeForm } from './upload';
 
 const boundary = 'some-boundary';
 const headers = { 'content-type': `multipart/form-data; boundary=${boundary}` };
@@ -82,4 +83,12 @@ it('takes metadata of printable ASCII, in all no more than fits', () => {
   expect(metadataOf({ 'x-metadata-a': 'b', host: 'x' })).toEqual({ a: 'b' });
   expect(metadataOf({ host: 'x' })).toBeUndefined();
   for (const bad of [{ 'x-metadata-': 'x' }, { 'x-metadata-a': 'ü' }, { 'x-metadata-a': 'x'.repeat(4096) }]) expect(() => metadataOf(bad)).toThrow(SurfaceError);
+});
+
+it('reads no more out of a compressed body than one that is not compressed may have', async () => {
+  const bytesMax = 1 << 20;
+  const whole = gzipSync(Buffer.alloc(bytesMax));
+  expect((await buffer(decoded(Readable.from([whole], { objectMode: false }), 'gzip', bytesMax))).length).toBe(bytesMax);
+  const bomb = gzipSync(Buffer.alloc(bytesMax + 1));
+  await expect(buffer(decoded(Readable.from([bomb], { objectMode: false }), 'gzip', bytesMax))).rejects.toMatchObject({ code: 'request.too_large' });
 });

@@ -9,7 +9,7 @@ import { FileWriteQuery, isProblem, Problem } from '@alcove/contracts';
 import { check, sendJson } from '../http/answer';
 import { countedBody, quieted } from '../http/body';
 import { storeFile } from '../services/files';
-import { checkedName, placeOf } from './accounts';
+import { checkedName, placeOf, userInAddress } from './accounts';
 import type { Call } from './call';
 import { SurfaceError } from './surface-error';
 
@@ -21,6 +21,7 @@ interface Written {
 }
 
 const filesMax = 1024;
+const uploadBytesMax = limits.http.fileBytes + limits.http.bodyBytes;
 const metadataPrefix = 'x-metadata-';
 const metadataKeyBytes = 246;
 
@@ -28,11 +29,11 @@ const metadataKeyBytes = 246;
 export async function upload(call: Call): Promise<void> {
   const { request, response, query } = call.exchange;
   const type = (request.headers['content-type'] ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
-  const user = query.get('username') || call.user;
+  const user = userInAddress(query);
   checkedName(user);
   const path = query.get('path') ?? '';
   const metadata = metadataOf(request.headers);
-  if (Number(request.headers['content-length'] ?? 0) > limits.http.fileBytes + limits.http.bodyBytes) throw new Problem('request.too_large');
+  if (Number(request.headers['content-length'] ?? 0) > uploadBytesMax) throw new Problem('request.too_large');
   const body = decoded(request, request.headers['content-encoding']);
   const store = (where: string, bytes: Readable) => write(call, user, where, bytes, metadata);
   if (type === 'multipart/form-data') {
@@ -71,15 +72,15 @@ export function metadataOf(headers: IncomingHttpHeaders): Record<string, string>
   return found.length === 0 ? undefined : Object.fromEntries(found);
 }
 
-/** The body without its content encoding. What it grows to is bounded where it is written. */
-function decoded(request: Readable, encoding: string | undefined): Readable {
+/** The body without its content encoding: so many bytes of it, however small they came. Of a form, what is no file is written nowhere, where it would be counted. */
+export function decoded(request: Readable, encoding: string | undefined, bytesMax = uploadBytesMax): Readable {
   const coding = (encoding ?? 'identity').trim().toLowerCase();
-  const sent = countedBody(request, limits.http.fileBytes + limits.http.bodyBytes);
+  const sent = countedBody(request, bytesMax);
   if (coding === 'identity' || coding === '') return sent;
   if (coding !== 'gzip') throw new SurfaceError('invalid_argument', 'unsupported Content-Encoding: gzip and identity are taken');
   const gunzip = createGunzip();
   pipeline(sent, gunzip).catch(() => undefined);
-  return quieted(Readable.from(unzipped(gunzip), { objectMode: false }));
+  return quieted(countedBody(Readable.from(unzipped(gunzip), { objectMode: false }), bytesMax));
 }
 
 async function* unzipped(gunzip: Readable): AsyncGenerator<Buffer, void, void> {
