@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { request } from 'node:https';
 import type { Duplex } from 'node:stream';
+import { limits } from '@alcove/base';
 import { readIdentity } from './host-certificates';
 import { HostProcess, readAnswer, roomName, runningOrder, sealedOrder, until } from './host-harness';
 
@@ -138,6 +139,20 @@ describe('a tunnel', () => {
     socket.write('GET /ping HTTP/1.1\r\nhost: room\r\n');
     await until(async () => (await streams()) === '1');
     socket.destroy();
+    await until(async () => (await streams()) === '0');
+  });
+  it('leaves some of the streams to the owner of the room, however many strangers ask', async () => {
+    const strangers = await Promise.all(Array.from({ length: limits.hostAgent.portsPerRoom }, () => open(path('ports/8080'))));
+    try {
+      expect(await refused(path('ports/8080'))).toMatchObject({ status: 429, json: { code: 'guest.limit' } });
+      const owners = await Promise.all(Array.from({ length: limits.hostAgent.streamsPerRoom - limits.hostAgent.portsPerRoom }, () => host.send('GET', path('logs?follow=true'))));
+      expect(owners.map(({ statusCode }) => statusCode)).toEqual(owners.map(() => 200));
+      for (const one of owners) one.destroy();
+    } finally {
+      for (const one of strangers) one.destroy();
+    }
+    await until(async () => (await streams()) === '0');
+    (await open(path('ports/8080'))).destroy();
     await until(async () => (await streams()) === '0');
   });
   it('is reset when the room goes to sleep, so that nobody takes it for ended', async () => {

@@ -77,7 +77,7 @@ function matchPath(pattern: readonly string[], segments: readonly string[]): Rec
  * no bound on the time of a whole request; headers have one, and so have idle connections. A connection is only ever given up to a tunnel: whoever asks for another
  * protocol is answered in HTTP.
  */
-export function createHostServer(tls: TlsFiles, service: HostService): Server {
+export function createHostServer(tls: TlsFiles, service: HostService, edgeConnections: number = limits.hostAgent.edgeConnections): Server {
   const server = createServer({
     ...tls,
     minVersion: 'TLSv1.3',
@@ -94,6 +94,7 @@ export function createHostServer(tls: TlsFiles, service: HostService): Server {
   } as Parameters<typeof createServer>[0]);
   const wires = new Wires(server);
   server.maxConnections = limits.hostAgent.connections;
+  boundEdge(server, edgeConnections);
   server.on('request', (request, response) => void serve(service, request, response, false));
   // Who asks whether to go on with a body is told so by whatever begins to read it.
   server.on('checkContinue', (request, response) => void serve(service, request, response, true));
@@ -101,6 +102,17 @@ export function createHostServer(tls: TlsFiles, service: HostService): Server {
   server.on('tlsClientError', (err) => service.log.debug({ err }, 'a TLS handshake failed'));
   server.on('clientError', (_error, socket) => socket.destroy());
   return server;
+}
+
+/** Behind the edge is everybody: its connections must not take the places that the control plane needs to command this host. */
+function boundEdge(server: Server, most: number): void {
+  let open = 0;
+  server.on('secureConnection', (socket) => {
+    if (nameOf(socket) !== 'edge') return;
+    if (open >= most) return void socket.destroy();
+    open += 1;
+    socket.once('close', () => (open -= 1));
+  });
 }
 
 async function serve({ routes, log, observe }: HostService, request: IncomingMessage, response: ServerResponse, awaited: boolean): Promise<void> {
@@ -170,7 +182,10 @@ function find(routes: readonly Route[], request: IncomingMessage): { route: Rout
 
 /** The common name of the client's certificate, remembered per connection. */
 function commonName(request: IncomingMessage): string {
-  const socket = request.socket as TLSSocket;
+  return nameOf(request.socket as TLSSocket);
+}
+
+function nameOf(socket: TLSSocket): string {
   const known = names.get(socket);
   if (known !== undefined) return known;
   const cn = socket.authorized ? socket.getPeerCertificate().subject?.CN : undefined;

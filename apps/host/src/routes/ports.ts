@@ -1,3 +1,4 @@
+import { limits } from '@alcove/base';
 import { edgePaths, Problem } from '@alcove/contracts';
 import { z } from 'zod';
 import { check } from '../http/answer';
@@ -13,6 +14,7 @@ const Port = z.string().regex(/^[1-9]\d{0,4}$/).transform(Number).pipe(z.int().m
  * `agent.unreachable`, in HTTP. When the room sleeps or ends, the connection is reset.
  */
 export function portsRoute(rooms: Rooms): Route {
+  const tunnels = new Tunnels(limits.hostAgent.portsPerRoom);
   return {
     method: 'GET',
     path: `/rooms/:roomId/incarnations/:n/${edgePaths.ports}/:port`,
@@ -23,16 +25,39 @@ export function portsRoute(rooms: Rooms): Route {
     upgrade: async (exchange, connection) => {
       const { roomId, incarnation } = roomOf(exchange);
       const { port } = check(z.object({ port: Port }), exchange.params);
-      const stream = await rooms.openStream({ roomId, incarnation });
+      const leave = tunnels.enter(roomId);
+      const stream = await rooms.openStream({ roomId, incarnation }).catch((error: unknown) => {
+        leave();
+        throw error;
+      });
       try {
         const signal = AbortSignal.any([exchange.gone, stream.signal]);
         const inside = await openTunnel(stream.guest, port, signal);
         await carry(connection, inside, stream.signal);
       } finally {
         stream.close();
+        leave();
       }
     },
   };
+}
+
+/** Ports may be anybody's to call: all tunnels of a room together leave some of its streams to its owner. */
+class Tunnels {
+  readonly #open = new Map<string, number>();
+  constructor(private readonly most: number) {}
+
+  /** Returns what must be called once the tunnel is over. Problem `guest.limit`. */
+  enter(roomId: string): () => void {
+    const open = this.#open.get(roomId) ?? 0;
+    if (open >= this.most) throw new Problem('guest.limit', { detail: 'too many connections to ports of this room at once' });
+    this.#open.set(roomId, open + 1);
+    return () => {
+      const left = (this.#open.get(roomId) ?? 1) - 1;
+      if (left > 0) this.#open.set(roomId, left);
+      else this.#open.delete(roomId);
+    };
+  }
 }
 
 async function carry({ socket, head, cut }: Connection, inside: Awaited<ReturnType<typeof openTunnel>>, ended: AbortSignal): Promise<void> {
