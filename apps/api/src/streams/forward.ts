@@ -73,6 +73,12 @@ export function askThrough(socket: Duplex, asked: ForwardedRequest): Promise<Inc
       clearTimeout(timer);
       resolve(answer);
     });
+    // Without somebody to hear of it, Node closes the connection and says nothing more.
+    outgoing.once('upgrade', (_answer, inside) => {
+      clearTimeout(timer);
+      inside.destroy();
+      reject(new Problem('guest.protocol', { detail: 'The server in the room switched to a protocol that nobody asked for.' }));
+    });
     outgoing.on('error', (error) => {
       clearTimeout(timer);
       reject(failure(error, asked));

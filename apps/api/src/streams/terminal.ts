@@ -18,6 +18,8 @@ const Words = z.strictObject({ resize: TerminalSize });
 
 /** One thing that its caller did, in the order in which it was done. */
 type Deed = { readonly data: Buffer } | { readonly size: TerminalSize };
+/** What a deed that waits takes beside its bytes, roughly: also those without any must not pile up. */
+const deedBytes = 256;
 
 /**
  * Between a WebSocket, which is paused until this runs, and a process on a terminal, until one of them ends. Nothing piles up on either side: output is read on when the last of it has gone out, and a
@@ -83,7 +85,7 @@ export class Terminal {
     const deed = isBinary ? { data } : sizeIn(data);
     if (!deed) return this.#end(closes.nonsense);
     this.#deeds.push(deed);
-    if (isBinary) this.#waiting += data.length;
+    this.#waiting += costOf(deed);
     if (this.#waiting > limits.terminal.queueBytes) this.socket.pause();
     if (!this.#doing) void this.#act();
   }
@@ -105,17 +107,22 @@ export class Terminal {
   }
 
   #next(): Deed | undefined {
-    const first = this.#deeds.shift();
+    const first = this.#shift();
     if (!first || !('data' in first)) return first;
     const parts = [first.data];
     let length = first.data.length;
     for (let next = this.#deeds[0]; next && 'data' in next && length + next.data.length <= limits.exec.stdinBytes; next = this.#deeds[0]) {
-      this.#deeds.shift();
+      this.#shift();
       parts.push(next.data);
       length += next.data.length;
     }
-    this.#waiting = Math.max(0, this.#waiting - length);
     return { data: Buffer.concat(parts) };
+  }
+
+  #shift(): Deed | undefined {
+    const deed = this.#deeds.shift();
+    if (deed) this.#waiting -= costOf(deed);
+    return deed;
   }
 
   /** A caller that no longer answers has gone away without a word. */
@@ -153,6 +160,10 @@ export class Terminal {
   #send(data: Buffer | string): Promise<void> {
     return new Promise((resolve, reject) => this.socket.send(data, { binary: typeof data !== 'string' }, (error) => (error ? reject(error) : resolve())));
   }
+}
+
+function costOf(deed: Deed): number {
+  return deedBytes + ('data' in deed ? deed.data.length : 0);
 }
 
 /** Null for words that say nothing. */
