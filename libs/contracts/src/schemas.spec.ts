@@ -2,6 +2,7 @@ import { limits } from '@alcove/base';
 import { Heartbeat, type HeartbeatAnswer } from './host-api';
 import { ExecRequest } from './in-room';
 import { EnvVars, Metadata } from './rooms';
+import { ChangeTenant } from './tenants';
 
 const name = (chars: number, i: number): string => String(i).padStart(chars, 'k');
 
@@ -23,6 +24,12 @@ describe('what a caller may send', () => {
   it('has standard input of a bounded size', () => {
     expect(ExecRequest.safeParse({ command: ['cat'], stdin: 'x'.repeat(limits.exec.stdinBytes) }).success).toBe(true);
     expect(ExecRequest.safeParse({ command: ['cat'], stdin: 'ü'.repeat(limits.exec.stdinBytes / 2 + 1) }).success).toBe(false);
+  });
+
+  it('has defaults for rooms that do not contradict themselves', () => {
+    const taken = (sandbox: object) => ChangeTenant.safeParse({ lifecycles: { sandbox } }).success;
+    expect([taken({}), taken({ autoResume: true }), taken({ keepMemory: false }), taken({ autoResume: false, keepMemory: false })]).toEqual([true, true, true, true]);
+    expect(taken({ autoResume: true, keepMemory: false })).toBe(false);
   });
 });
 

@@ -11,9 +11,12 @@ export const CreateTenant = z.strictObject({ name: z.string().min(1).max(128), r
 export type CreateTenant = z.infer<typeof CreateTenant>;
 /** What rooms of each kind get where their maker says nothing; what is left out is the platform's default. */
 const lifecycles = z.strictObject({ room: RoomLifecycle.partial(), sandbox: RoomLifecycle.partial() }).partial();
+function isPossible(defaults: z.infer<typeof lifecycles>): boolean {
+  return Object.values(defaults).every(({ autoResume, keepMemory }) => !autoResume || keepMemory !== false);
+}
 /** What is left out stays as it is; `lifecycles` is replaced as a whole. */
 export const ChangeTenant = z
-  .strictObject({ roomsPerUser: z.int().min(1).max(1000), sandboxesPerUser: z.int().min(1).max(100_000), lifecycles })
+  .strictObject({ roomsPerUser: z.int().min(1).max(1000), sandboxesPerUser: z.int().min(1).max(100_000), lifecycles: lifecycles.refine(isPossible, 'autoResume: not together with keepMemory: false') })
   .partial()
   .meta({ id: 'ChangeTenant' });
 export type ChangeTenant = z.infer<typeof ChangeTenant>;

@@ -8,7 +8,7 @@ import type { z } from 'zod';
 import type { RoomOwners, RoomSecrets } from './ports';
 import { absentRoom, openNetwork, personalLifecycle, sandboxLifecycle, type NewRoom, type RoomRecord } from './room';
 import type { RoomMover } from './room-mover';
-import { checkedLifecycle } from './room-policies';
+import { checkedLifecycle, lifecycleOver } from './room-policies';
 import type { RoomsStore } from './rooms.store';
 import { frozenId } from './snapshot';
 
@@ -95,7 +95,8 @@ export class RoomBirths<Scope> {
   async #lifecycle(tenantId: string, kind: RoomKind, asked: Partial<RoomLifecycle>): Promise<RoomLifecycle> {
     const platform = kind === 'room' ? personalLifecycle : sandboxLifecycle;
     const complete = Object.keys(platform).every((name) => asked[name as keyof RoomLifecycle] !== undefined);
-    return checkedLifecycle({ ...platform, ...(complete ? {} : await this.parts.owners.defaults(tenantId, kind)), ...asked });
+    const defaults = complete ? {} : await this.parts.owners.defaults(tenantId, kind);
+    return checkedLifecycle(lifecycleOver(lifecycleOver(platform, defaults), asked));
   }
 
   #newId(): string {

@@ -56,6 +56,12 @@ export function checkTimeout(timeoutMs: number): void {
   throw new Problem('request.invalid', { errors: [{ path: 'timeoutMs', message: `a whole number from 0 to ${limits.room.timeoutMsMax}` }] });
 }
 
+/** What is said, over what holds where nothing is said. A default that contradicts it gives way: a room that is to lose its memory does not wake by itself, and one that does keeps it. */
+export function lifecycleOver(base: RoomLifecycle, said: Partial<RoomLifecycle>): RoomLifecycle {
+  const follows = said.keepMemory === false ? { autoResume: false } : said.autoResume ? { keepMemory: true } : {};
+  return { ...base, ...follows, ...said };
+}
+
 /** Problem `request.invalid` for a room that would wake by itself without its memory: nobody would notice that it was lost. */
 export function checkedLifecycle(lifecycle: RoomLifecycle): RoomLifecycle {
   if (lifecycle.autoResume && !lifecycle.keepMemory) {

@@ -36,6 +36,11 @@ describe('a room that ends by itself', () => {
     await platform.db.asSystem('test', (tx) => tx.tenant.update({ where: { id: me.tenantId ?? '' }, data: { lifecycles: { sandbox: { timeoutMs: null, onTimeout: 'pause' } } } }));
     expect(await sandbox({ autoResume: true })).toMatchObject({ kind: 'sandbox', endsAt: null, lifecycle: { timeoutMs: null, onTimeout: 'pause', autoResume: true } });
     await expect(sandbox({ keepMemory: false, autoResume: true })).rejects.toMatchObject({ code: 'request.invalid' });
+    // A default gives way to what was said against it: E2B's clients leave out what they do not want to decide.
+    expect((await service.create(await platform.newTenant(), { userId: 'p', lifecycle: { keepMemory: false } })).lifecycle).toMatchObject({ keepMemory: false, autoResume: false });
+    await platform.db.asSystem('test', (tx) => tx.tenant.update({ where: { id: me.tenantId ?? '' }, data: { lifecycles: { sandbox: { keepMemory: false } } } }));
+    expect(await sandbox({ autoResume: true })).toMatchObject({ lifecycle: { keepMemory: true, autoResume: true } });
+    expect(await sandbox({})).toMatchObject({ lifecycle: { keepMemory: false, autoResume: false } });
   });
 
   it('is killed, and says why long after', async () => {
@@ -138,6 +143,10 @@ describe('the edge', () => {
     await service.setLifecycle(me, shut.id, { autoResume: true });
     expect(await service.edgeWake(shut.id)).toMatchObject({ state: 'running', surfaceToken: tokens.surface, target: { incarnation: 2 } });
     expect(endOf(await service.get(me, shut.id))).toBeGreaterThan(Date.now() + limits.room.autoResumeMs - 30_000);
+    // What slept without its memory is started by who asks for it, not by a request that knows nothing of that.
+    await service.hibernate(me, shut.id, undefined, { keepMemory: false });
+    expect(await service.edgeRoute(shut.id)).toMatchObject({ state: 'hibernated', autoResume: false });
+    await expect(service.edgeWake(shut.id)).rejects.toMatchObject({ code: 'room.not_running' });
     expect((await service.setNetwork(me, shut.id, {})).network.allowPublicTraffic).toBe(true);
     expect((await service.accessTokens(me, shut.id)).traffic).toBeNull();
     expect(await service.edgeRoute(`room_${'0'.repeat(20)}`)).toMatchObject({ state: 'unknown', target: null, surfaceToken: null });
