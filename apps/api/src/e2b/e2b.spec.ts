@@ -90,6 +90,7 @@ describe('the filter by metadata', () => {
 
   it('is refused when it cannot be read', () => {
     expect(codeOf(() => metadataFilter('a=%25zz'))).toBe('request.invalid');
+    for (const nul of ['a=%2500', '%2500=b']) expect(codeOf(() => metadataFilter(nul))).toBe('request.invalid');
     fc.assert(fc.property(fc.string({ unit: 'binary' }), (text) => [undefined, 'request.invalid'].includes(codeOf(() => metadataFilter(text)))), { seed });
   });
 });

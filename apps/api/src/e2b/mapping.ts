@@ -137,9 +137,14 @@ export function toCreateRoom(asked: NewSandbox, owner: string): CreateRoom {
  * The filter of a list: a query string whose names and values were encoded once more before they went into it. Throws request.invalid for what cannot be read.
  */
 export function metadataFilter(encoded: string): Record<string, string> {
+  const invalid = (message: string, cause?: unknown) => new Problem('request.invalid', { errors: [{ path: 'query.metadata', message }], cause });
+  const pairs: [string, string][] = [];
   try {
-    return Object.fromEntries([...new URLSearchParams(encoded)].map(([name, value]) => [decodeURIComponent(name), decodeURIComponent(value)]));
+    for (const [name, value] of new URLSearchParams(encoded)) pairs.push([decodeURIComponent(name), decodeURIComponent(value)]);
   } catch (cause) {
-    throw new Problem('request.invalid', { errors: [{ path: 'query.metadata', message: 'not a query string whose names and values are URL-encoded' }], cause });
+    throw invalid('not a query string whose names and values are URL-encoded', cause);
   }
+  // The door saw it encoded still.
+  if (pairs.flat().some((text) => text.includes('\0'))) throw invalid('a text holds a NUL character');
+  return Object.fromEntries(pairs);
 }
