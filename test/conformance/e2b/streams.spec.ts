@@ -1,6 +1,7 @@
 /** What happens to work under way when one of its ends goes: the sandbox, the client, its time. On real rooms. */
 import { randomBytes } from 'node:crypto';
 import { Sandbox, type CommandHandle } from 'e2b';
+import { testConfig } from '../../e2e/e2e.config';
 import { until } from '../../e2e/platform';
 import { failureOf, roomIdOf, Tenancy } from './sdk';
 import { ask, frame, stream, surfaceOf, tokenOf } from './wire';
@@ -57,7 +58,7 @@ describe('a kill during a stream', () => {
     await sandbox.files.watchDir('.', () => undefined, { timeoutMs: 0, onExit: (error?: Error) => void ends.push(error) });
     const terminal = await sandbox.pty.create({ cols: 80, rows: 24, timeoutMs: 0, onData: () => undefined });
     const end = failureOf(terminal.wait());
-    await sandbox.commands.run('head -c 60000000 /dev/zero > large');
+    await sandbox.commands.run('head -c 20000000 /dev/zero > large');
     const reader = (await sandbox.files.read('large', { format: 'stream' })).getReader();
     await reader.read();
     await sandbox.kill();
@@ -69,7 +70,7 @@ describe('a kill during a stream', () => {
       for (let one = await reader.read(); !one.done; one = await reader.read()) bytes += one.value.length;
       return bytes;
     })();
-    expect(await rest.then((bytes) => bytes < 59_000_000 ? 'short' : 'whole', () => 'broken')).not.toBe('short');
+    expect(await rest.then((bytes) => bytes < 19_000_000 ? 'short' : 'whole', () => 'broken')).not.toBe('short');
   });
 });
 
@@ -144,7 +145,7 @@ describe('an upload', () => {
   });
 });
 
-it('a hundred calls at once, and a failed one among them fails alone', async () => {
+(testConfig().all ? it : it.skip)('a hundred calls at once, and a failed one among them fails alone', async () => {
   const sandbox = await mine.create();
   const ends = await Promise.all(
     Array.from({ length: 100 }, (_, i) =>

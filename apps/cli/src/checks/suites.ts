@@ -31,7 +31,7 @@ export const suites: Suite[] = [
     about: 'the published SDK against two platforms, one with real VMs',
     when: 'slow',
     run: { jest: 'e2b', serial: true },
-    reduced: '50 pauses and resumes without a wait in place of 10; the newest SDK and command line that the registry has',
+    reduced: '50 pauses and resumes without a wait in place of 5, every way to a reboot, a hundred calls of which one fails, the newest SDK and command line that the registry has',
     needsTemplate: true,
   },
   {
