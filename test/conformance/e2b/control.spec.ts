@@ -204,8 +204,11 @@ describe('501 with a reason', () => {
     expect((await failureOf(call())).message).toMatch(notImplemented);
   });
 
-  it('refuses the gateway of MCP where the template has none', async () => {
-    expect((await failureOf(Sandbox.create('base', { ...mine.at, mcp: { time: {} } as never }))).message).not.toBe('');
+  it('leaves no sandbox behind where the gateway of MCP could not be started', async () => {
+    const made = async (): Promise<number> => (await Sandbox.list({ ...mine.at, query: { metadata: { gateway: 'none' } } }).nextItems()).length;
+    expect((await failureOf(Sandbox.create('base', { ...mine.at, metadata: { gateway: 'none' }, mcp: { time: {} } as never }))).message).toMatch(/MCP gateway/);
+    expect(await made()).toBe(0);
+    expect((await failureOf(Sandbox.create({ ...mine.at, mcp: { time: {} } as never }))).message).toMatch(/^404: /);
   });
 });
 
