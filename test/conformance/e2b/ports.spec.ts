@@ -1,7 +1,9 @@
 /** Ports of a real room, and what the edge says of a sandbox that cannot answer. */
 import { createHash, randomBytes } from 'node:crypto';
+import { join } from 'node:path';
 import tls from 'node:tls';
 import type { Sandbox } from 'e2b';
+import { virtualMachines } from '../../../apps/cli/src/platform/virtual-machines';
 import { until } from '../../e2e/platform';
 import { failureOf, roomIdOf, Tenancy } from './sdk';
 import { ask, surfaceOf, tokenOf } from './wire';
@@ -191,7 +193,9 @@ describe('gone', () => {
 
   it('leaves no VM behind', async () => {
     const sandbox = await mine.create();
+    const machines = async (): Promise<number> => (await virtualMachines(join(mine.world.home, 'host'))).filter(({ roomId }) => roomId === roomIdOf(sandbox.sandboxId)).length;
+    expect(await machines()).toBe(1);
     await sandbox.kill();
-    await until('the room is no more', async () => (await mine.v1.room(roomIdOf(sandbox.sandboxId)).catch(() => ({ state: 'destroyed' }))).state === 'destroyed');
+    await until('its machine is no more', async () => (await machines()) === 0);
   });
 });
