@@ -6,7 +6,7 @@ import type { FleetService } from '@alcove/fleet';
 import { actorOf, tenantOf } from '@alcove/identity';
 import type { z } from 'zod';
 import type { RoomOwners, RoomSecrets } from './ports';
-import { absentRoom, openNetwork, personalLifecycle, sandboxLifecycle, type NewRoom, type RoomRecord } from './room';
+import { absentRoom, networkOf, personalLifecycle, sandboxLifecycle, type NewRoom, type RoomRecord } from './room';
 import type { RoomMover } from './room-mover';
 import { checkedLifecycle, lifecycleOver } from './room-policies';
 import type { RoomsStore } from './rooms.store';
@@ -51,7 +51,7 @@ export class RoomBirths<Scope> {
     const { lifecycle: asked = {}, userId, metadata = {} } = input;
     const kind = input.kind ?? (typeof asked.timeoutMs === 'number' ? 'sandbox' : 'room');
     const lifecycle = await this.#lifecycle(tenantId, kind, asked);
-    const network = { ...openNetwork, ...input.network };
+    const network = { ...networkOf(kind), ...input.network };
     const { env, ...born } = stock;
     const id = before || !named ? this.#newId() : named;
     return this.#make(principal, { ...born, id, tenantId, userId, kind, lifecycle, network, metadata }, { ...env, ...input.env });

@@ -1,7 +1,7 @@
 import { type Clock, limits } from '@alcove/base';
 import { Metadata, Problem, type Principal, type Room, RoomLifecycle, RoomNetwork } from '@alcove/contracts';
 import { actorOf, requireScope, tenantOf } from '@alcove/identity';
-import { openNetwork, toRoom, type RoomRecord } from './room';
+import { networkOf, toRoom, type RoomRecord } from './room';
 import { requireThere } from './room-acts';
 import type { RoomEdit, RoomMover } from './room-mover';
 
@@ -31,8 +31,9 @@ export class RoomPolicies<Scope> {
     });
   }
 
+  /** Replaces the whole, but for who may come in: that changes only when it is said. */
   setNetwork(principal: Principal, roomId: string, asked: Partial<RoomNetwork>): Promise<Room> {
-    return this.#edit(principal, roomId, 'room.set_network', () => ({ network: RoomNetwork.parse({ ...openNetwork, ...asked }) }));
+    return this.#edit(principal, roomId, 'room.set_network', ({ kind, network: { allowPublicTraffic } }) => ({ network: RoomNetwork.parse({ ...networkOf(kind), allowPublicTraffic, ...asked }) }));
   }
 
   setMetadata(principal: Principal, roomId: string, metadata: Readonly<Record<string, string>>): Promise<Room> {

@@ -99,7 +99,15 @@ export interface RoomRecord {
 /** A user's own room stays, and sleeps with its memory. */
 export const personalLifecycle: RoomLifecycle = { timeoutMs: null, onTimeout: 'pause', keepMemory: true, autoResume: true };
 export const sandboxLifecycle: RoomLifecycle = { timeoutMs: limits.room.sandboxTimeoutMs, onTimeout: 'kill', keepMemory: true, autoResume: false };
+/** Of a sandbox: whoever knows its name reaches its ports, as E2B's clients expect. */
 export const openNetwork: RoomNetwork = { allowPublicTraffic: true, maskRequestHost: null, allowInternetAccess: null, allowOut: [], denyOut: [], rules: {}, egressProxy: null };
+/** Of a user's own room: its agent asks nobody who he is, so its ports are not for strangers. */
+export const closedNetwork: RoomNetwork = { ...openNetwork, allowPublicTraffic: false };
+
+/** What holds of a room's network where nothing is said. */
+export function networkOf(kind: RecordKind): RoomNetwork {
+  return kind === 'sandbox' ? openNetwork : closedNetwork;
+}
 
 /** What a new room needs to be known. */
 export type NewRoom = Pick<RoomRecord, 'id' | 'tenantId' | 'userId' | 'template' | 'templateId' | 'size' | 'metadata' | 'envNames' | 'envSealed'> & Partial<Pick<RoomRecord, 'kind' | 'lifecycle' | 'network' | 'origin' | 'storeGroup' | 'wakePending' | 'snapshotName'>>;
@@ -109,7 +117,7 @@ export function absentRoom(room: NewRoom, now: number): RoomRecord {
   return {
     kind: 'room',
     lifecycle: personalLifecycle,
-    network: openNetwork,
+    network: networkOf(room.kind ?? 'room'),
     origin: null,
     storeGroup: null,
     wakePending: false,

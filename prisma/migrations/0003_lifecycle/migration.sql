@@ -6,7 +6,7 @@ alter table room
   add column lifecycle jsonb not null default '{"timeoutMs": null, "onTimeout": "pause", "keepMemory": true, "autoResume": true}',
   add column ends_at timestamptz,
   add column network jsonb not null
-    default '{"allowPublicTraffic": true, "maskRequestHost": null, "allowInternetAccess": null, "allowOut": [], "denyOut": [], "rules": {}, "egressProxy": null}',
+    default '{"allowPublicTraffic": false, "maskRequestHost": null, "allowInternetAccess": null, "allowOut": [], "denyOut": [], "rules": {}, "egressProxy": null}',
   -- The next start goes from the disk, though there is an image.
   add column boot_next boolean not null default false,
   -- Rooms that are being made as copies of this one: while there are any it sleeps, and its image and disk stay as they are.

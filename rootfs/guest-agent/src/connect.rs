@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 const CHUNK: usize = 32 * 1024;
 const TRY_AGAIN: Duration = Duration::from_millis(5);
+/// A program whose queue of connections is full answers nothing: a thread is not to wait for it.
+const TAKEN_WITHIN: Duration = Duration::from_secs(5);
 const LONGEST_WAIT_MS: u64 = 600_000;
 
 pub fn serve(stream: &Stream, fields: &Fields) -> Outcome<()> {
@@ -40,7 +42,7 @@ pub fn serve(stream: &Stream, fields: &Fields) -> Outcome<()> {
 fn open(stream: &Stream, port: u16, patience: Duration) -> Outcome<TcpStream> {
     let since = Instant::now();
     loop {
-        match TcpStream::connect(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)) {
+        match TcpStream::connect_timeout(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into(), TAKEN_WITHIN) {
             Ok(socket) => return Ok(socket),
             Err(error) if error.kind() == ErrorKind::ConnectionRefused && since.elapsed() < patience => {
                 stream.pause(TRY_AGAIN)?;

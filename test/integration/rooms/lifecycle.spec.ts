@@ -31,7 +31,12 @@ const farMs = 3_600_000;
 describe('a room that ends by itself', () => {
   it('is what its maker, else its tenant, else the platform says', async () => {
     const { service } = one.rooms;
-    expect((await service.create(me, { userId: 'p' })).lifecycle).toEqual({ timeoutMs: null, onTimeout: 'pause', keepMemory: true, autoResume: true });
+    const own = await service.create(me, { userId: 'p' });
+    expect(own.lifecycle).toEqual({ timeoutMs: null, onTimeout: 'pause', keepMemory: true, autoResume: true });
+    // A user's own room opens its ports to nobody who cannot show its token; a sandbox does, as E2B's do.
+    expect(own.network.allowPublicTraffic).toBe(false);
+    expect((await service.accessTokens(me, own.id)).traffic).not.toBeNull();
+    expect((await service.create(me, { userId: 'p', kind: 'sandbox' })).network.allowPublicTraffic).toBe(true);
     expect(await service.create(me, { userId: 'ada', lifecycle: { timeoutMs: 7_000 } })).toMatchObject({ kind: 'sandbox', lifecycle: { timeoutMs: 7_000, onTimeout: 'kill', keepMemory: true, autoResume: false } });
     await platform.db.asSystem('test', (tx) => tx.tenant.update({ where: { id: me.tenantId ?? '' }, data: { lifecycles: { sandbox: { timeoutMs: null, onTimeout: 'pause' } } } }));
     expect(await sandbox({ autoResume: true })).toMatchObject({ kind: 'sandbox', endsAt: null, lifecycle: { timeoutMs: null, onTimeout: 'pause', autoResume: true } });
@@ -147,7 +152,9 @@ describe('the edge', () => {
     await service.hibernate(me, shut.id, undefined, { keepMemory: false });
     expect(await service.edgeRoute(shut.id)).toMatchObject({ state: 'hibernated', autoResume: false });
     await expect(service.edgeWake(shut.id)).rejects.toMatchObject({ code: 'room.not_running' });
-    expect((await service.setNetwork(me, shut.id, {})).network.allowPublicTraffic).toBe(true);
+    // Strangers are let in only where somebody says so.
+    expect((await service.setNetwork(me, shut.id, { denyOut: ['10.0.0.0/8'] })).network.allowPublicTraffic).toBe(false);
+    expect((await service.setNetwork(me, shut.id, { allowPublicTraffic: true })).network.allowPublicTraffic).toBe(true);
     expect((await service.accessTokens(me, shut.id)).traffic).toBeNull();
     expect(await service.edgeRoute(`room_${'0'.repeat(20)}`)).toMatchObject({ state: 'unknown', target: null, surfaceToken: null });
     await expect(service.edgeWake(`room_${'0'.repeat(20)}`)).rejects.toMatchObject({ code: 'room.not_found' });
