@@ -83,6 +83,8 @@ const bodies: Partial<Record<RouteId, CallOptions>> = {
   e2bNetwork: { json: { allowOut: ['a.example'] } },
   e2bSnapshot: { json: {} },
   e2bFork: { json: { count: 1 } },
+  e2bTag: { json: { target: 'base', tags: ['a'] } },
+  e2bUntag: { json: { name: 'base', tags: ['a'] } },
 };
 
 function methodOf(route: RouteSpec): string {

@@ -21,6 +21,7 @@ export const limits = {
   move: { provisionMs: 120_000, resumeMs: 60_000, hibernateMs: 120_000, copyMs: 180_000, destroyMs: 60_000, wakeWaitMs: 90_000 },
   boot: { deadlineMs: 12_000, attempts: 3 },
   host: { heartbeatMs: 2_000, leaseMs: 15_000, leaseMarginMs: 5_000, incarnations: reportLines.incarnations, ended: reportLines.ended, reportBytes: (reportLines.incarnations + reportLines.ended) * reportLineBytes + (1 << 20), orphanGraceMs: 20_000, requestBytes: 4 << 20, connectTimeoutMs: 2_000 },
+  template: { tags: 1_000, tagsPerCall: 32, tagChars: 128 },
   /** Inside one host agent: queues, its journal, how long it waits for a guest. `portsPerRoom`, `edgeConnections`: what strangers may have; the rest is left for the room's owner and the control plane. */
   hostAgent: {
     queuePerRoom: 16, streamsPerRoom: 128, portsPerRoom: 96, connections: 2048, edgeConnections: 1536, journalBytes: 8 << 20, journalRecordBytes: 16 << 10, journalRooms: 50_000,

@@ -7,6 +7,7 @@ import { HostClient } from './host-client';
 import { HttpsHostClient } from './host-client.https';
 import { HostsStore } from './hosts.store';
 import { PostgresHostsStore } from './hosts.store.postgres';
+import { TemplateTags } from './template-tags';
 
 export interface FleetModuleOptions {
   /** The control plane's own certificate, which hosts demand, and the authority of theirs. */
@@ -15,7 +16,7 @@ export interface FleetModuleOptions {
   log?: Log;
 }
 
-/** Makes FleetService, HostsStore and HostClient known to every module. Needs DbModule; heartbeats also need RoomsModule, which brings the ledger. */
+/** Makes FleetService, HostsStore, HostClient and TemplateTags known to every module. Needs DbModule; heartbeats also need RoomsModule, which brings the ledger. */
 @Module({})
 export class FleetModule {
   static forRoot({ tls, clock = systemClock, log = createLog('fleet') }: FleetModuleOptions): DynamicModule {
@@ -25,9 +26,10 @@ export class FleetModule {
       providers: [
         { provide: HostsStore, inject: [Db], useFactory: (db: Db) => new PostgresHostsStore(db) },
         { provide: FleetService, inject: [HostsStore], useFactory: (store: HostsStore) => new FleetService(store, { clock, log }) },
+        { provide: TemplateTags, inject: [Db], useFactory: (db: Db) => new TemplateTags(db, clock) },
         { provide: HostClient, useFactory: () => new HttpsHostClient(tls) },
       ],
-      exports: [FleetService, HostsStore, HostClient],
+      exports: [FleetService, HostsStore, HostClient, TemplateTags],
     };
   }
 }

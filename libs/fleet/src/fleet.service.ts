@@ -6,6 +6,8 @@ import { LeaseWatch } from './lease-watch';
 import { absentState, compareSets, type IncarnationLedger, keyOf } from './ledger';
 import { place, type Candidate, type Need } from './placement/place';
 
+const templateId = /^tpl_[0-9a-f]{20}$/;
+
 export interface FleetOptions {
   readonly clock: Clock;
   readonly log: Log;
@@ -114,9 +116,9 @@ export class FleetService {
     return (await this.#hosts()).hosts.some(({ description }) => description.templates.some(({ id, cloneSafe }) => id === templateId && cloneSafe));
   }
 
-  /** The newest template of this name. Throws `template.not_found`. */
+  /** The newest template of this name, or the one of this id (`tpl_…`) that a host has. Throws `template.not_found`. */
   async template(name: string): Promise<TemplateRecord> {
-    const template = await this.#store.newestTemplate(name);
+    const template = templateId.test(name) ? (await this.templates()).find(({ id }) => id === name) : await this.#store.newestTemplate(name);
     if (!template) throw new Problem('template.not_found', { detail: `no host has brought a template named ${name}` });
     return template;
   }

@@ -7,4 +7,5 @@ export { HostsStore } from './hosts.store';
 export { MemoryHostsStore } from './hosts.store.memory';
 export { PostgresHostsStore } from './hosts.store.postgres';
 export { absentState, type IncarnationLedger, type OpenIncarnation } from './ledger';
+export { TemplateTags, type TemplateTag } from './template-tags';
 export { place, type Candidate, type Need, type Placement } from './placement/place';

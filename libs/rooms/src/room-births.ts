@@ -73,8 +73,8 @@ export class RoomBirths<Scope> {
   }
 
   async #fromTemplate(name = this.parts.defaultTemplate): Promise<Stock> {
-    const { id, size } = await this.parts.fleet.template(name);
-    return { template: name, templateId: id, size, env: {} };
+    const template = await this.parts.fleet.template(name);
+    return { template: template.name, templateId: template.id, size: template.size, env: {} };
   }
 
   async #fromSnapshot(tenantId: string, { snapshot = '', template, userId }: z.input<typeof CreateRoom>): Promise<Stock> {
@@ -105,7 +105,8 @@ export class RoomBirths<Scope> {
 
   #isSameRequest(room: RoomRecord, { userId, template = room.origin ? room.template : this.parts.defaultTemplate, metadata = {}, snapshot }: z.input<typeof CreateRoom>): boolean {
     const origin = snapshot === undefined ? null : frozenId(snapshot);
-    return isDeepStrictEqual([room.userId, room.template, { ...room.metadata }, room.origin?.roomId ?? null], [userId, template, { ...metadata }, origin]);
+    const named = template === room.templateId ? room.templateId : room.template;
+    return isDeepStrictEqual([room.userId, named, { ...room.metadata }, room.origin?.roomId ?? null], [userId, template, { ...metadata }, origin]);
   }
 }
 

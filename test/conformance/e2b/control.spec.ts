@@ -184,6 +184,19 @@ describe('templates', () => {
     expect(await Template.exists('default', mine.at)).toBe(true);
     expect(await Template.exists('no-such-template', mine.at)).toBe(false);
   });
+
+  it('knows versions by the tags that they were given, until these are taken away', async () => {
+    const { buildId, tags } = await Template.assignTags('base', ['stable', 'v1.0'], mine.at);
+    expect(tags).toEqual(['stable', 'v1.0']);
+    expect(await Template.exists('base:stable', mine.at)).toBe(true);
+    const known = await Template.getTags('default', mine.at);
+    expect(known.map(({ tag }) => tag)).toEqual(['default', 'stable', 'v1.0']);
+    expect(new Set(known.map((one) => one.buildId))).toEqual(new Set([buildId]));
+    expect((await mine.keep(await Sandbox.create('default:stable', { ...mine.at })).getInfo()).state).toBe('running');
+    await Template.removeTags('base', 'stable', mine.at);
+    expect(await Template.exists('base:stable', mine.at)).toBe(false);
+    expect(await Template.exists('base:v1.0', mine.at)).toBe(true);
+  });
 });
 
 describe('501 with a reason', () => {

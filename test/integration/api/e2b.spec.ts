@@ -61,7 +61,7 @@ describe('refusals', () => {
       ['GET', '/volumes', 501, 'unsupported'],
       ['POST', '/secrets', 501, 'unsupported'],
       ['POST', '/v3/templates', 501, 'unsupported'],
-      ['POST', '/templates/tags', 501, 'unsupported'],
+      ['POST', '/v3/templates/x', 501, 'unsupported'],
       ['GET', '/v2/sandboxes?limit=0', 400, 'request.invalid'],
       ['GET', '/v2/sandboxes?metadata=%25zz', 400, 'request.invalid'],
       ['DELETE', '/templates/team%2Fname%3Atag', 404, 'snapshot.not_found'],

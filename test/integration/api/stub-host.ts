@@ -33,6 +33,8 @@ export class StubHost {
   readonly #held = new Map<string, Promise<void>>();
   readonly #failures = new Map<string, Problem>();
   readonly #ports = new Map<number, (socket: Duplex) => void>();
+  /** What it says that it has. */
+  templates: (typeof template)[] = [template];
   /** How many rooms it says that it takes. */
   roomsMax = 1000;
   #sequence = 0;
@@ -104,7 +106,7 @@ export class StubHost {
 
   description(): HostDescription {
     const { port } = this.#server.server.address() as AddressInfo;
-    return { url: `https://127.0.0.1:${port}`, driver: 'fake', isolation: 'software', accelerator: 'none', engineBuild: 'stub', storeGroup: 'stub', templates: [template] };
+    return { url: `https://127.0.0.1:${port}`, driver: 'fake', isolation: 'software', accelerator: 'none', engineBuild: 'stub', storeGroup: 'stub', templates: this.templates };
   }
 
   beat(): Heartbeat {

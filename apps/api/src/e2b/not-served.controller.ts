@@ -3,7 +3,6 @@ import { Problem } from '@alcove/contracts';
 import { Route } from '../door/route';
 
 const why = {
-  tags: 'Tags of templates are not kept here: a template has one version, its newest.',
   builds: 'Templates are built by the operator, with `alcove template build`, not through this API.',
   volumes: 'Volumes are not served here: what a sandbox is to keep, keep on its disk, and pause it.',
   secrets: 'Secrets are not served here.',
@@ -13,21 +12,6 @@ const why = {
 /** What E2B's API has and this one has not: said plainly, to whoever has a key. */
 @Controller()
 export class E2bNotServedController {
-  @Route('e2bNoTag')
-  tag(): never {
-    return refuse('tags');
-  }
-
-  @Route('e2bNoUntag')
-  untag(): never {
-    return refuse('tags');
-  }
-
-  @Route('e2bNoTags')
-  tags(): never {
-    return refuse('tags');
-  }
-
   @Route('e2bNoTemplate')
   template(): never {
     return refuse('builds');

@@ -1,7 +1,7 @@
 import type { ProblemCode, Scope } from '@alcove/contracts';
 import type { z } from 'zod';
 import type { RouteSpec } from '../door/route';
-import { Connect, Fork, ListRunning, ListSandboxes, ListSnapshotsQuery, LogsQuery, MetricsQuery, NetworkUpdate, NewSandbox, NewSnapshot, Pause, Refresh, Timeout } from './shapes';
+import { Connect, Fork, ListRunning, ListSandboxes, ListSnapshotsQuery, LogsQuery, MetricsQuery, NetworkUpdate, NewSandbox, NewSnapshot, NewTags, OldTags, Pause, Refresh, Timeout } from './shapes';
 
 /**
  * Every route that E2B's clients are answered on, and who may ask it: a table of its own beside door/routes.ts, guarded by the same door. `…V1` are the forms that
@@ -39,11 +39,11 @@ export const e2bRoutes = {
   e2bRemoveTemplate: { ...base, method: 'DELETE', path: '/templates/:templateId', summary: 'Remove a snapshot', access: 'rooms:write', answer: done },
   e2bTemplateAlias: { ...base, method: 'GET', path: '/templates/aliases/:alias', summary: 'Is there such a template', access: 'rooms:read', answer: ok },
   e2bTemplatesV1: { ...base, method: 'GET', path: '/templates', summary: 'List templates', access: 'rooms:read', answer: ok },
+  e2bTag: { ...base, method: 'POST', path: '/templates/tags', summary: 'Give tags to a version of a template', access: 'rooms:write', body: json(NewTags), answer: made },
+  e2bUntag: { ...base, method: 'DELETE', path: '/templates/tags', summary: 'Take tags away', access: 'rooms:write', body: json(OldTags), answer: done },
+  e2bTags: { ...base, method: 'GET', path: '/templates/:templateId/tags', summary: "List a template's tags", access: 'rooms:read', answer: ok },
   e2bTeamsV1: { ...base, method: 'GET', path: '/teams', summary: 'List teams: there is one', access: 'rooms:read', answer: ok },
 
-  e2bNoTag: not('POST', '/templates/tags'),
-  e2bNoUntag: not('DELETE', '/templates/tags'),
-  e2bNoTags: not('GET', '/templates/:templateId/tags', 'rooms:read'),
   e2bNoTemplate: not('GET', '/templates/:templateId', 'rooms:read'),
   e2bNoUpload: not('GET', '/templates/:templateId/files/:hash'),
   e2bNoBuildStatus: not('GET', '/templates/:templateId/builds/:buildId/status', 'rooms:read'),

@@ -44,7 +44,7 @@ export class E2bSandboxesController {
   async list(@Asked() { principal, query, reply }: Call<'e2bList'>): Promise<ListedSandbox[]> {
     const { metadata, state, startedAfter, template, order, limit, nextToken } = query;
     const states = (state ?? (['running', 'paused'] as const)).flatMap((one) => [...statesOf[one]]);
-    const named = template === undefined ? undefined : await this.templates.template(template);
+    const named = template === undefined ? undefined : await this.templates.template(principal, template);
     // What no template is called, no sandbox was made from.
     if (named === null) return [];
     const page = await this.rooms.list(principal, {

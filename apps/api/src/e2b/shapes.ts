@@ -58,6 +58,9 @@ export const Timeout = z.object({ timeout: z.int().min(0).max(Math.floor(limits.
 export const Refresh = z.object({ duration: z.int().min(0).max(3600).nullish() });
 export const Fork = z.object({ timeout: seconds.nullish(), count: z.int().min(1).max(limits.room.forks).nullish() });
 export const NewSnapshot = z.object({ name: text(limits.room.snapshotNameChars).min(1).nullish(), mode: z.enum(['full', 'filesystem']).nullish() });
+const tags = z.array(z.string().max(limits.template.tagChars).regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/)).min(1).max(limits.template.tagsPerCall);
+export const NewTags = z.object({ target: text(256).min(1), tags });
+export const OldTags = z.object({ name: text(256).min(1), tags });
 
 const limit = z.coerce.number().int().min(1).max(pageSize).default(pageSize);
 const nextToken = text(512).optional();

@@ -63,7 +63,7 @@ export class E2bSnapshotsController {
   async remove(@Asked() { principal, params }: Call<'e2bRemoveTemplate'>): Promise<void> {
     const snapshot = await this.templates.snapshot(principal, params.templateId);
     if (snapshot) return this.rooms.removeSnapshot(principal, snapshot.id);
-    if (await this.templates.template(params.templateId)) throw new Problem('auth.scope', { detail: 'Templates are the operator’s: no key removes one.' });
+    if (await this.templates.template(principal, params.templateId)) throw new Problem('auth.scope', { detail: 'Templates are the operator’s: no key removes one.' });
     throw new Problem('snapshot.not_found', { detail: `There is no snapshot ${JSON.stringify(params.templateId)}.` });
   }
 

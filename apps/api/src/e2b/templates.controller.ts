@@ -10,8 +10,8 @@ export class E2bTemplatesController {
   constructor(private readonly templates: E2bTemplates) {}
 
   @Route('e2bTemplateAlias')
-  async alias(@Asked() { params }: Call<'e2bTemplateAlias'>): Promise<{ templateID: string; public: boolean }> {
-    const template = await this.templates.template(params.alias);
+  async alias(@Asked() { principal, params }: Call<'e2bTemplateAlias'>): Promise<{ templateID: string; public: boolean }> {
+    const template = await this.templates.template(principal, params.alias);
     if (!template) throw new Problem('template.not_found', { detail: `There is no template ${JSON.stringify(params.alias)}.` });
     return { templateID: template.id, public: false };
   }
@@ -36,6 +36,22 @@ export class E2bTemplatesController {
       lastSpawnedAt: null,
       spawnCount: 0,
     }));
+  }
+
+  @Route('e2bTag')
+  async tag(@Asked() { principal, body }: Call<'e2bTag'>): Promise<{ buildID: string; tags: string[] }> {
+    const { id } = await this.templates.tag(principal, body.target, body.tags);
+    return { buildID: id, tags: body.tags };
+  }
+
+  @Route('e2bUntag')
+  untag(@Asked() { principal, body }: Call<'e2bUntag'>): Promise<void> {
+    return this.templates.untag(principal, body.name, body.tags);
+  }
+
+  @Route('e2bTags')
+  async tags(@Asked() { principal, params }: Call<'e2bTags'>): Promise<{ tag: string; buildID: string; createdAt: string }[]> {
+    return (await this.templates.tagsOf(principal, params.templateId)).map(({ tag, templateId, createdAt }) => ({ tag, buildID: templateId, createdAt: new Date(createdAt).toISOString() }));
   }
 
   /** A key is of one tenant. The key itself is not shown again. */

@@ -1,14 +1,16 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { Problem, isProblem, SnapshotId, TemplateName, type CreateRoom, type Principal, type Snapshot } from '@alcove/contracts';
-import { FleetService, type TemplateRecord } from '@alcove/fleet';
+import { FleetService, TemplateTags, type TemplateRecord, type TemplateTag } from '@alcove/fleet';
+import { tenantOf } from '@alcove/identity';
 import { RoomsService } from '@alcove/rooms';
 import { E2B_SETTINGS, type E2bSettings } from './settings';
 
 /** What a new room starts from, and whose it must be then. */
 export type Start = { readonly template: string; readonly snapshot?: never } | { readonly template?: never; readonly snapshot: Snapshot };
 
-/** A template that was never named by a tag has the tag that E2B gives by itself; other tags are not kept here. */
-const tagged = /^(?<name>[^:]+)(?::(?<tag>default|latest))?$/;
+/** A name without a tag, or with one of those that every template has by itself, is its newest version. */
+const tagged = /^(?<name>[^:]+)(?::(?:default|latest|(?<tag>[^:]+)))?$/;
+const ownTags: readonly string[] = ['default', 'latest'];
 
 /** What E2B's clients call a template: a name or an id of one, E2B's word for the plain one, or a snapshot, by its id or by its name. */
 @Injectable()
@@ -16,22 +18,31 @@ export class E2bTemplates {
   constructor(
     private readonly rooms: RoomsService,
     private readonly fleet: FleetService,
+    private readonly tags: TemplateTags,
     @Inject(E2B_SETTINGS) private readonly settings: E2bSettings,
   ) {}
 
   /** Throws template.not_found. */
   async start(principal: Principal, asked: string): Promise<Start> {
-    const template = await this.template(asked);
-    if (template) return { template: template.name };
+    const template = await this.template(principal, asked);
+    if (template) return { template: partsOf(asked).tag === undefined ? template.name : template.id };
     const snapshot = await this.snapshot(principal, asked);
     if (snapshot) return { snapshot };
     throw new Problem('template.not_found', { detail: `There is no template ${JSON.stringify(asked)}, and no snapshot of that name.` });
   }
 
   /** Null when no host has brought such a one. */
-  async template(asked: string): Promise<TemplateRecord | null> {
-    const name = tagged.exec(asked)?.groups?.['name'];
+  async template(principal: Principal, asked: string): Promise<TemplateRecord | null> {
+    const { name, tag } = partsOf(asked);
     if (name === undefined) return null;
+    const newest = await this.#newest(name);
+    if (tag === undefined || newest === null) return newest;
+    const found = (await this.tags.list(tenantOf(principal), newest.name)).find((one) => one.tag === tag);
+    // A version that no host has any more cannot be started from.
+    return found ? this.fleet.template(found.templateId).catch(orNull) : null;
+  }
+
+  async #newest(name: string): Promise<TemplateRecord | null> {
     const templates = await this.fleet.templates();
     const byId = templates.find(({ id }) => id === name);
     if (byId) return byId;
@@ -41,10 +52,36 @@ export class E2bTemplates {
     return templates.find((one) => one.name === known.data) ?? (await this.fleet.template(known.data).catch(orNull));
   }
 
+  /** Gives tags to the version that `target` (`name`, `name:tag` or an id) names, and resolves with it. Problems `template.not_found`, `request.invalid` (a tag that every template has by itself). */
+  async tag(principal: Principal, target: string, tags: readonly string[]): Promise<TemplateRecord> {
+    const own = tags.find((tag) => ownTags.includes(tag));
+    if (own !== undefined) throw new Problem('request.invalid', { detail: `The tag ${own} is always the newest version's.` });
+    const template = await this.#known(principal, target);
+    await this.tags.assign(tenantOf(principal), template.name, tags, template.id);
+    return template;
+  }
+
+  async untag(principal: Principal, name: string, tags: readonly string[]): Promise<void> {
+    await this.tags.remove(tenantOf(principal), (await this.#known(principal, name)).name, tags);
+  }
+
+  /** With the tag that its newest version has by itself. */
+  async tagsOf(principal: Principal, asked: string): Promise<TemplateTag[]> {
+    const { name } = await this.#known(principal, asked);
+    const newest = await this.#known(principal, name);
+    return [{ tag: 'default', templateId: newest.id, createdAt: newest.builtAt }, ...(await this.tags.list(tenantOf(principal), name))];
+  }
+
+  async #known(principal: Principal, asked: string): Promise<TemplateRecord> {
+    const template = await this.template(principal, asked);
+    if (!template) throw new Problem('template.not_found', { detail: `There is no template ${JSON.stringify(asked)}.` });
+    return template;
+  }
+
   /** The newest of that name, or the one of that id; null when there is none. */
   async snapshot(principal: Principal, asked: string): Promise<Snapshot | null> {
-    const name = tagged.exec(asked)?.groups?.['name'];
-    if (name === undefined) return null;
+    const { name, tag } = partsOf(asked);
+    if (name === undefined || tag !== undefined) return null;
     if (!SnapshotId.safeParse(name).success) return (await this.rooms.snapshots(principal, { name: name.slice(0, 128), limit: 1 })).snapshots[0] ?? null;
     return this.rooms.getSnapshot(principal, name).catch(orNull);
   }
@@ -58,6 +95,11 @@ export class E2bTemplates {
   aliasesOf(template: string): string[] {
     return [template, ...Object.entries(this.settings.aliases).filter(([, name]) => name === template).map(([alias]) => alias)];
   }
+}
+
+function partsOf(asked: string): { name?: string; tag?: string } {
+  const { name, tag } = tagged.exec(asked)?.groups ?? {};
+  return { ...(name !== undefined && { name }), ...(tag !== undefined && { tag }) };
 }
 
 function orNull(error: unknown): null {
