@@ -193,6 +193,8 @@ it('warn where the template is not known to be safe to copy, and only there', as
   if (!safe) throw new Error('the host has no template');
   const templates = [safe, { ...safe, id: `tpl_${'e'.repeat(20)}`, name: 'unsafe', cloneSafe: false }];
   await one.fleet.heartbeat('host-a', { ...beat, description: { ...beat.description, templates }, incarnations: platform.host.beatOf() });
+  // What is known of hosts may be a moment old.
+  await until(async () => (await one.fleet.templates()).some(({ name }) => name === 'unsafe'));
   for (const [template, warnings] of [['default', []], ['unsafe', [expect.stringContaining('not known to be safe to copy')]]] as const) {
     const room = await service.create(me, { userId: 'ada', kind: 'sandbox', template }, { wait: true });
     expect(await service.snapshot(me, room.id)).toMatchObject({ template, warnings });
