@@ -5,7 +5,7 @@ import { codeOf, exec, say, startPlatform, until, type Platform } from './platfo
 import { testConfig } from './e2e.config';
 
 jest.setTimeout(900_000);
-const cycles = testConfig().all ? 100 : 25;
+const cycles = testConfig().all ? 100 : 15;
 /** How often the checksum over what fills the RAM is asked for. */
 const cyclesPerChecksum = 5;
 let platform: Platform;

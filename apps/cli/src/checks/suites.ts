@@ -39,7 +39,7 @@ export const suites: Suite[] = [
     about: 'the platform end to end, under attack, with processes killed in every move, with real VMs',
     when: 'slow',
     run: { jest: 'rooms', serial: true, pattern: 'test/(e2e/(?!upgrade|agentcore)|security/(?!damaged)|chaos/killed)' },
-    reduced: '100 sleeps of one room in place of 25, files of 1 GiB in place of 64 MiB, 7 kinds of garbage on the channel in place of 3',
+    reduced: '100 sleeps of one room in place of 15, files of 1 GiB in place of 64 MiB, 7 kinds of garbage on the channel in place of 3',
     needsTemplate: true,
   },
   { name: 'rooms at length', about: 'a host cut off, a program upgraded, damaged images, agents for AgentCore, with real VMs', when: 'all', run: { jest: 'rooms', serial: true, pattern: 'test/(e2e/(upgrade|agentcore)|security/damaged|chaos/two-hosts)' }, needsTemplate: true },
