@@ -57,7 +57,7 @@ const NetworkRule = z.strictObject({ transform: z.strictObject({ headers: z.reco
 /** There is no way out of a room yet: what concerns the way out is stored and shown, and changes nothing. The edge keeps to `allowPublicTraffic` and `maskRequestHost`. */
 export const RoomNetwork = z
   .strictObject({
-    allowPublicTraffic: z.boolean().meta({ description: 'false: requests to its ports must show the traffic token' }),
+    allowPublicTraffic: z.boolean().meta({ description: 'false: requests to its ports must show the traffic token. Unless told: false for a room, true for a sandbox' }),
     maskRequestHost: z.string().min(1).max(limits.room.networkTargetChars).regex(/^[\w.:${}-]+$/).nullable().meta({ description: 'Replaces the Host header; `${PORT}` stands for the port' }),
     allowInternetAccess: z.boolean().nullable(),
     allowOut: z.array(networkTarget).max(limits.room.networkTargets),
