@@ -19,20 +19,39 @@ export const limits = {
   image: { headerBytes: 4096, chunkBytes: 1 << 20, chunks: 1 << 16, deviceStateBytes: 16 << 20 },
   agent: { invocationMs: 15 * 60_000 },
   move: { provisionMs: 120_000, resumeMs: 60_000, hibernateMs: 120_000, copyMs: 180_000, destroyMs: 60_000, wakeWaitMs: 90_000 },
-  boot: { deadlineMs: 12_000, attempts: 3 },
+  boot: { deadlineMs: 25_000, attempts: 3 },
   host: { heartbeatMs: 2_000, leaseMs: 15_000, leaseMarginMs: 5_000, incarnations: reportLines.incarnations, ended: reportLines.ended, reportBytes: (reportLines.incarnations + reportLines.ended) * reportLineBytes + (1 << 20), orphanGraceMs: 20_000, requestBytes: 4 << 20, connectTimeoutMs: 2_000 },
   template: { tags: 1_000, tagsPerCall: 32, tagChars: 128 },
-  /** Inside one host agent: queues, its journal, how long it waits for a guest. `portsPerRoom`, `edgeConnections`: what strangers may have; the rest is left for the room's owner and the control plane. */
+  /** Inside one host agent: queues, its journal, how long it waits for a guest. `portsPerRoom`, `ports` (of all rooms), `edgeConnections`: what strangers may have; `edgeRefusals`: how many beyond are told so; the rest is left for the room's owner and the control plane. */
   hostAgent: {
-    queuePerRoom: 16, streamsPerRoom: 128, portsPerRoom: 96, connections: 2048, edgeConnections: 1536, journalBytes: 8 << 20, journalRecordBytes: 16 << 10, journalRooms: 50_000,
+    queuePerRoom: 16, streamsPerRoom: 128, portsPerRoom: 96, connections: 2048, edgeConnections: 1536, edgeRefusals: 64, ports: 768, journalBytes: 8 << 20, journalRecordBytes: 16 << 10, journalRooms: 50_000,
     guestPingMs: 10_000, guestPingTimeoutMs: 5_000, guestPingFailures: 3, channelRecoveries: 3, channelSteadyMs: 5 * 60_000, recoverMs: 10_000, decideMs: 2_000, recoversAtOnce: 8,
     agentConnectMs: 60_000, agentHeaderBytes: 16 << 10, abandonMs: 5_000, sealsAtOnce: 4, figuresMs: 5_000, figuresKept: 720, shutdownMs: 5_000, lingerMs: 5_000,
   },
-  /** The proxy in front of rooms. `smallBodyBytes`: a body whose length is said to be at most so much is read whole before it is sent on, so that it can be sent again. */
+  /**
+   * The proxy in front of rooms. `exchangesPerKind`: of all `exchanges`, those of strangers in rooms and those with the API each; of a room, `exchangesPerRoom` are its owner's beside
+   * `strangersPerRoom`; one address has `connectionsPerAddress`, and on them `exchangesPerAddress` that have shown no room's token. `smallBodyBytes`: a body whose length is said to be at most so much is read whole before it is sent on, so that it
+   * can be sent again; it comes within `http.bodyIdleMs` from piece to piece and `smallBodyMs` in all. `questions`, `wakes`: to the control plane at once.
+   */
   edge: {
-    connections: 8192, streamsPerSession: 512, exchanges: 10_000, exchangesPerRoom: 1024, headerPairs: 256, pathBytes: 16 << 10, streamWindowBytes: 1 << 20, sessionWindowBytes: 8 << 20, sessionMemoryMiB: 64, smallBodyBytes: 64 << 10,
-    routeMs: 1_000, routesKept: 10_000, askMs: 5_000, answerBytes: 64 << 10, connectMs: 5_000, headersMs: 30_000, idleMs: 15 * 60_000, sessionIdleMs: 5 * 60_000, keepAliveMs: 75_000,
+    connections: 8192, connectionsPerAddress: 1024, streamsPerSession: 512, exchanges: 10_000, exchangesPerKind: 4_000, exchangesPerAddress: 1024, exchangesPerRoom: 1024, strangersPerRoom: 512, headerPairs: 256, pathBytes: 16 << 10, streamWindowBytes: 1 << 20, sessionWindowBytes: 8 << 20, sessionMemoryMiB: 64, smallBodyBytes: 64 << 10, smallBodyMs: 60_000,
+    routeMs: 1_000, routesKept: 10_000, askMs: 5_000, questions: 32, wakes: 256, answerBytes: 64 << 10, connectMs: 5_000, headersMs: 30_000, idleMs: 15 * 60_000, sessionIdleMs: 5 * 60_000, keepAliveMs: 75_000,
     tunnelIdleMs: 5_000, tunnelsFree: 4, lingerMs: 5_000, closeMs: 10_000,
+  },
+  /** Of one user unless said otherwise. `openBytes`: what one process keeps of the memory of users in RAM, opened. `segmentEntries`: how many records are sealed together. */
+  memory: {
+    contentBytes: 64 << 10, titleChars: 256, tags: 32, tagChars: 64, refChars: 512, evidence: 64, labelChars: 64, blockBytes: 8 << 10, blocks: 32, sessionChars: 128, purposeChars: 64,
+    queryChars: 4096, hits: 100, recordsPerUser: 200_000, bytesPerUser: 1 << 30, eventsPerUser: 50_000, eventRetentionMs: 30 * 24 * 3600_000, eventRetentionMsMax: 365 * 24 * 3600_000,
+    versionsKept: 32, accessKeptMs: 90 * 24 * 3600_000, cascade: 10_000, dimensions: 4096, embedBatch: 64, embedMs: 10_000, embedAnswerBytes: 32 << 20,
+    openBytes: 1 << 30, segmentEntries: 512, pendingEntries: 128, addedAtOnce: 500, wordsIndexed: 2048, partsIndexed: 2048, consolidateEvents: 1000,
+  },
+  /**
+   * Doors of one room, in its host: connections, their headers and bodies, how long each part may take, requests and connections in a minute; `atOnce`: of all rooms of a host together.
+   * `reads`, `writes`: in a minute, counted by each control-plane process. `drainMs`: what a request is given to be answered before the room sleeps.
+   */
+  doors: {
+    connections: 16, atOnce: 64, atOncePerRoom: 8, requestsPerMinute: 600, connectionsPerMinute: 600, headerBytes: 16 << 10, headerChars: 1024, headers: 64, paramChars: 128, queryBytes: 2048, bodyBytes: 1 << 20, answerBytes: 4 << 20,
+    headersMs: 10_000, requestMs: 30_000, idleMs: 60_000, drainMs: 1_000, retryMs: 30_000, reads: 300, writes: 60,
   },
   retry: { attempts: 8, firstDelayMs: 250, maxDelayMs: 30_000 },
   saga: { leaseMs: 30_000, stepAttempts: 5 },

@@ -1,3 +1,12 @@
+export { carryWraps, WrapsDiffer } from './carry-wraps';
+export { keyPurposes, type KeyOwner, type KeyPurpose } from './derivation';
+export type { ErasePurge, PurgeReport, Reseal } from './erasure-ports';
+export { Erasures, type ErasuresParts } from './erasures';
+export type { Receipts } from './erasure.saga';
+export { KekRotation, type RewrapReport } from './kek-rotation';
 export { KeyCache } from './key-cache';
-export { KeysModule, type KeysModuleOptions } from './keys.module';
-export { KeysService, type KeyOwner, type KeysOptions, type RoomTokens } from './keys.service';
+export { KeyTree, type KeyTreeOptions, type LentVersions, type Providers } from './key-tree';
+export { KeysModule, keysOptions, platformOnly, type KeysModuleOptions } from './keys.module';
+export { KeysService, type LentKeys, type RoomTokens } from './keys.service';
+export { ErasureReceipts } from './receipts';
+export { WrapsDb } from './wraps';

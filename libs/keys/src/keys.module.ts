@@ -1,25 +1,127 @@
-import { type Clock, systemClock } from '@alcove/base';
+import { type Clock, type Log, silentLog, systemClock } from '@alcove/base';
 import { Audit } from '@alcove/audit';
+import type { KeysConfig } from '@alcove/contracts';
 import { Db } from '@alcove/db';
-import { FileKeyProvider } from '@alcove/vault';
-import { type DynamicModule, Module } from '@nestjs/common';
+import { Users } from '@alcove/identity';
+import { ReconcilerDriver, SagaRunner } from '@alcove/jobs';
+import { type KeyProvider, KeyUnavailable, openProvider, openReceiptKey, type ReceiptKey, type KeyProviderSettings } from '@alcove/vault';
+import { type DynamicModule, Module, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
+import { carryWraps } from './carry-wraps';
+import { erasureReconcilers } from './erasure-reconcilers';
+import { Erasures } from './erasures';
+import { KekRotation } from './kek-rotation';
+import { ErasureReceipts } from './receipts';
+import { KeyTree, type Providers } from './key-tree';
 import { KeysService } from './keys.service';
+import { WrapsDb } from './wraps';
 
 export interface KeysModuleOptions {
-  /** The file that holds the root key. Read at start: a missing or open file keeps the application from starting. */
-  rootKeyFile: string;
+  /** The database of wraps, as the application's role. */
+  databaseUrl: string;
+  /** Who holds the root key. Opened at start: one that cannot be used keeps the application from starting. */
+  root: KeyProviderSettings;
+  /** The file of the key that signs receipts of erasures. */
+  receiptKeyFile: string;
+  /** How long an unwrapped key is kept, milliseconds. Default 60 000. */
+  cacheMs?: number;
+  /** Most unwrapped keys that are kept. Default 500. */
+  cacheSize?: number;
+  /** How long backups of the database of wraps are kept, milliseconds: receipts say it. Default 7 days. */
+  backupsKeptMs?: number;
   clock?: Clock;
+  log?: Log;
 }
 
-/** Makes KeysService known to every module. Needs DbModule and AuditModule. */
+/** What an application's configuration means here. */
+export function keysOptions({ databaseUrl, cacheMs, backupsKeptMs, rootKeyFile, receiptKeyFile }: KeysConfig): KeysModuleOptions {
+  return { databaseUrl: databaseUrl.expose(), root: { kind: 'file', path: rootKeyFile }, receiptKeyFile, cacheMs, backupsKeptMs };
+}
+
+const ROOT = Symbol('ROOT_KEY_PROVIDER');
+const RECEIPT_KEY = Symbol('RECEIPT_KEY');
+
+/** Overwrites keys whose time is over, also those that nobody asks for. */
+class CacheSweeper implements OnModuleDestroy {
+  readonly #stopped = new AbortController();
+
+  constructor(
+    private readonly tree: KeyTree,
+    private readonly clock: Clock,
+    private readonly everyMs: number,
+  ) {
+    void this.#loop();
+  }
+
+  onModuleDestroy(): void {
+    this.#stopped.abort();
+  }
+
+  async #loop(): Promise<void> {
+    while (!this.#stopped.signal.aborted) {
+      this.tree.cache.sweep();
+      await this.clock.sleep(this.everyMs, this.#stopped.signal).catch(() => undefined);
+    }
+    this.tree.cache.forget('');
+  }
+}
+
+/** Before anything is served: who was forgotten is so, also when one of the databases was put back from a backup. */
+class LedgerReplay implements OnApplicationBootstrap {
+  constructor(private readonly erasures: Erasures) {}
+
+  async onApplicationBootstrap(): Promise<void> {
+    await this.erasures.replay();
+  }
+}
+
+/** Makes KeysService, KeyTree, KekRotation, Erasures and WrapsDb known to every module. Needs the modules of db, audit, identity and jobs. Wraps that still lie in the main database are carried over before anything is served. */
 @Module({})
 export class KeysModule {
-  static forRoot({ rootKeyFile, clock = systemClock }: KeysModuleOptions): DynamicModule {
-    const service = {
-      provide: KeysService,
-      inject: [Db, Audit],
-      useFactory: async (db: Db, audit: Audit) => new KeysService(db, await FileKeyProvider.open(rootKeyFile), audit, { clock }),
+  static forRoot(options: KeysModuleOptions): DynamicModule {
+    const { databaseUrl, root, receiptKeyFile, cacheMs = 60_000, cacheSize = 500, backupsKeptMs = 7 * 24 * 3600_000, clock = systemClock, log = silentLog } = options;
+    return {
+      module: KeysModule,
+      global: true,
+      providers: [
+        { provide: RECEIPT_KEY, useFactory: () => openReceiptKey(receiptKeyFile) },
+        { provide: ROOT, useFactory: () => openProvider(root, { clock }) },
+        {
+          provide: WrapsDb,
+          inject: [Db],
+          useFactory: async (db: Db) => {
+            const wraps = new WrapsDb({ url: databaseUrl, poolSize: 5, clock });
+            const carried = await carryWraps(db, wraps);
+            if (carried.tenants + carried.users > 0) log.info(carried, 'wrapped keys were carried into their own database');
+            return wraps;
+          },
+        },
+        { provide: KeyTree, inject: [WrapsDb, ROOT], useFactory: (wraps: WrapsDb, provider: KeyProvider) => new KeyTree(wraps, platformOnly(provider), { clock, cacheMs, cacheSize }) },
+        { provide: CacheSweeper, inject: [KeyTree], useFactory: (tree: KeyTree) => new CacheSweeper(tree, clock, Math.max(1_000, cacheMs / 4)) },
+        { provide: KekRotation, inject: [WrapsDb, KeyTree], useFactory: (wraps: WrapsDb, tree: KeyTree) => new KekRotation(wraps, tree, clock) },
+        {
+          provide: Erasures,
+          inject: [Db, WrapsDb, KeyTree, KekRotation, RECEIPT_KEY, Users, Audit, SagaRunner, ReconcilerDriver],
+          useFactory: (db: Db, wraps: WrapsDb, tree: KeyTree, rotation: KekRotation, receiptKey: ReceiptKey, users: Users, audit: Audit, runner: SagaRunner, reconcilers: ReconcilerDriver) => {
+            const receipts = new ErasureReceipts(backupsKeptMs, receiptKey);
+            const erasures = new Erasures({ db, wraps, tree, rotation, users, audit, runner, receipts, clock, log });
+            reconcilers.register(...erasureReconcilers(erasures));
+            return erasures;
+          },
+        },
+        { provide: LedgerReplay, inject: [Erasures], useFactory: (erasures: Erasures) => new LedgerReplay(erasures) },
+        { provide: KeysService, inject: [KeyTree], useFactory: (tree: KeyTree) => new KeysService(tree) },
+      ],
+      exports: [KeysService, KeyTree, KekRotation, Erasures, WrapsDb],
     };
-    return { module: KeysModule, global: true, providers: [service], exports: [KeysService] };
   }
+}
+
+/** Providers of a platform where no tenant brings its own. */
+export function platformOnly(root: KeyProvider): Providers {
+  return {
+    root,
+    ofTenant: () => {
+      throw new KeyUnavailable('unreachable', 'this process does not open providers of tenants');
+    },
+  };
 }

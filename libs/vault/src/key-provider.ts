@@ -1,95 +1,60 @@
-import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
-import { link, open, unlink } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { Secret } from '@alcove/base';
+import type { Secret } from '@alcove/base';
 import { Problem } from '@alcove/contracts';
-import { deriveSubkey, keyBytes, wipe } from './keys';
-import { unwrapKey, wrapKey } from './value';
 
-/** What holds the root key. It wraps and unwraps, and never gives the root key away, so that a key service or a hardware module can stand here too. */
-export interface KeyProvider {
-  /** Names the root key, for the record beside what it wrapped; says nothing about it. */
+export const keyProviderKinds = ['file', 'pkcs11', 'aws_kms', 'vault_transit'] as const;
+export type KeyProviderKind = (typeof keyProviderKinds)[number];
+
+/** What may be shown and logged about a provider; nothing secret. */
+export interface KeyProviderDescription {
+  readonly kind: KeyProviderKind;
+  /** The same as `KeyProvider.keyId`. */
   readonly keyId: string;
-  /** Problem `vault.key_unavailable` when the provider cannot be reached. */
-  wrap(key: Secret<Buffer>, context: readonly string[]): Promise<Buffer>;
-  /** Problems: `vault.key_unavailable`; `vault.corrupt` when it was wrapped by another root key, for another context, or is damaged. */
-  unwrap(wrapped: Buffer, context: readonly string[]): Promise<Secret<Buffer>>;
-}
-
-/** The root key in a file of 32 raw bytes that only its owner may read: for development and single machines. */
-export class FileKeyProvider implements KeyProvider {
-  readonly keyId: string;
-  readonly #root: Secret<Buffer>;
-  private constructor(root: Secret<Buffer>) {
-    this.#root = root;
-    this.keyId = `file:${deriveSubkey(root, ['key-id'], 16).expose().toString('hex')}`;
-  }
-  /** Reads the key. Problem `vault.key_unavailable` when the file is missing, not regular, another user's, readable or writable by others, or not of 32 bytes. */
-  static async open(path: string): Promise<FileKeyProvider> {
-    return new FileKeyProvider(new Secret(await readKeyFile(path)));
-  }
-  async wrap(key: Secret<Buffer>, context: readonly string[]): Promise<Buffer> {
-    return wrapKey(this.#root, key, context);
-  }
-  async unwrap(wrapped: Buffer, context: readonly string[]): Promise<Secret<Buffer>> {
-    return unwrapKey(this.#root, wrapped, context);
-  }
-}
-
-async function readKeyFile(path: string): Promise<Buffer> {
-  // Not followed when it is a link, and looked at through the open handle: what is checked is what is read. Non-blocking, so that a FIFO is refused, not waited for.
-  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch((cause: unknown) => {
-    throw unavailable(`${path} cannot be opened`, cause);
-  });
-  try {
-    const stat = await file.stat();
-    if (!stat.isFile()) throw unavailable(`${path} is not a regular file`);
-    if ((stat.mode & 0o077) !== 0) throw unavailable(`${path} may be read or changed by others: chmod 600 it`);
-    if (stat.uid !== process.getuid?.()) throw unavailable(`${path} belongs to another user`);
-    if (stat.size !== keyBytes) throw unavailable(`${path} is not ${keyBytes} bytes long`);
-    const key = Buffer.alloc(keyBytes);
-    const { bytesRead } = await file.read(key, 0, keyBytes, 0);
-    if (bytesRead !== keyBytes) throw unavailable(`${path} is not ${keyBytes} bytes long`);
-    return key;
-  } finally {
-    await file.close();
-  }
+  /** The version that wraps now, in the provider's words: a number, or an identifier of key material. */
+  readonly keyVersion: string;
 }
 
 /**
- * Makes a new root key file of mode 0600, durable when this resolves. Never overwrites: Problem `vault.key_unavailable` when something is there already or it cannot be
- * written. The name appears only once the file is whole, so a crash leaves no half key.
+ * What holds a key that wraps other keys: the platform's root key, or a tenant's own. It never gives that key away. `context` says what a wrapped key is for and whose
+ * it is, part by part; it is authenticated with the wrap and stays readable to the provider and in its logs, so it holds ids only. At most 16 parts and 768 bytes.
+ *
+ * Problems of every call: `vault.key_unavailable` (a KeyUnavailable, whose `reason` says whether asking again can help).
  */
-export async function createRootKeyFile(path: string): Promise<void> {
-  const key = randomBytes(keyBytes);
-  const beside = `${path}.${randomBytes(6).toString('hex')}.new`;
-  try {
-    await writeDurably(beside, key);
-    try {
-      await link(beside, path);
-    } finally {
-      await unlink(beside);
-    }
-    const folder = await open(dirname(path), constants.O_RDONLY);
-    await folder.sync().finally(() => folder.close());
-  } catch (cause) {
-    throw unavailable(`${path} cannot be made`, cause);
-  } finally {
-    wipe(key);
+export interface KeyProvider {
+  readonly kind: KeyProviderKind;
+  /** Names the key that wraps, for the record beside what it wrapped; the same for all of its versions; says nothing about it. */
+  readonly keyId: string;
+  /** Whether it unwraps what is recorded under that key id: its own, and those of keys that it was moved away from (AWS KMS, `formerKeyArns`). */
+  opens(keyId: string): boolean;
+  /** Asks the provider, so it also tells whether the key may be used. */
+  describe(): Promise<KeyProviderDescription>;
+  /** Wraps a key of 32 bytes under the newest version. */
+  wrap(key: Secret<Buffer>, context: readonly string[]): Promise<Buffer>;
+  /** Problem `vault.corrupt` when it was wrapped by another key, for another context, or is damaged. */
+  unwrap(wrapped: Buffer, context: readonly string[]): Promise<Secret<Buffer>>;
+  /**
+   * Wraps under the newest version what an older one wrapped; the wrapped key stays the same. Where the provider can (AWS KMS), the key does not leave it meanwhile.
+   * Problem `vault.corrupt` as unwrap.
+   */
+  rewrap(wrapped: Buffer, context: readonly string[]): Promise<Buffer>;
+  /** Lets go of sessions and overwrites what this process holds of the key. Nothing works afterwards. */
+  close(): Promise<void>;
+}
+
+/** `unreachable`: no usable answer, asking again may help. `denied`: the provider answered that this key may not be used (revoked, disabled, destroyed, no right). */
+export type KeyUnavailableReason = 'unreachable' | 'denied';
+
+/** The Problem `vault.key_unavailable` with its reason. On `denied` drop every key that was unwrapped under this provider at once. */
+export class KeyUnavailable extends Problem {
+  constructor(
+    readonly reason: KeyUnavailableReason,
+    detail: string,
+    cause?: unknown,
+  ) {
+    super('vault.key_unavailable', { detail: `${detail} (${reason})`, cause });
   }
 }
 
-async function writeDurably(path: string, bytes: Buffer): Promise<void> {
-  const file = await open(path, 'wx', 0o600);
-  try {
-    await file.writeFile(bytes);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}
-
-function unavailable(detail: string, cause?: unknown): Problem {
-  return new Problem('vault.key_unavailable', { detail, cause });
+/** The reason of a KeyUnavailable; undefined for every other error. */
+export function keyUnavailableReason(error: unknown): KeyUnavailableReason | undefined {
+  return error instanceof KeyUnavailable ? error.reason : undefined;
 }

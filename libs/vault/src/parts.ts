@@ -5,13 +5,15 @@ import { assert } from '@alcove/base';
  * Used for associated data and for HKDF's info, so `['ab', 'c']` and `['a', 'bc']` are different purposes.
  */
 export function encodeParts(parts: readonly (string | Buffer)[]): Buffer {
-  const out: Buffer[] = [];
+  let bytes = 0;
+  for (const part of parts) bytes += 4 + (typeof part === 'string' ? Buffer.byteLength(part, 'utf8') : part.length);
+  assert(bytes <= 0x7fff_ffff, 'the parts are too long');
+  const out = Buffer.allocUnsafe(bytes);
+  let at = 0;
   for (const part of parts) {
-    const bytes = typeof part === 'string' ? Buffer.from(part, 'utf8') : part;
-    assert(bytes.length <= 0xffff_ffff, 'a part is too long');
-    const length = Buffer.alloc(4);
-    length.writeUInt32LE(bytes.length);
-    out.push(length, bytes);
+    const length = typeof part === 'string' ? out.write(part, at + 4, 'utf8') : part.copy(out, at + 4);
+    out.writeUInt32LE(length, at);
+    at += 4 + length;
   }
-  return Buffer.concat(out);
+  return out;
 }

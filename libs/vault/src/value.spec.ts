@@ -1,7 +1,8 @@
+import { hkdfSync } from 'node:crypto';
 import { Secret } from '@alcove/base';
 import { isProblem } from '@alcove/contracts';
 import fc from 'fast-check';
-import { deriveSubkey } from './keys';
+import { deriveSubkey, hkdf, wipe } from './keys';
 import { encodeParts } from './parts';
 import { openValue, sealedOverheadBytes, sealValue, sealWithNonce, unwrapKey, wrapKey } from './value';
 
@@ -83,6 +84,33 @@ describe('derived keys', () => {
       deriveSubkey(key, ['ab', 'c']), deriveSubkey(key, ['a', 'bc']), deriveSubkey(key, ['abc']), deriveSubkey(key, ['abc', '']), deriveSubkey(otherKey, ['abc']),
     ].map((k) => k.expose().toString('hex')));
     expect(seen.size).toBe(5);
+  });
+  it('are those of HKDF-SHA256 as Node makes it, of any length', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), fc.uint8Array({ maxLength: 100 }), fc.array(fc.string({ maxLength: 20 }), { minLength: 1, maxLength: 5 }), fc.integer({ min: 1, max: 300 }), (bytes, salt, purpose, length) => {
+        fc.pre(bytes.some((byte) => byte !== 0));
+        const expected = Buffer.from(hkdfSync('sha256', bytes, salt, encodeParts(purpose), length));
+        expect(hkdf(Buffer.from(bytes), Buffer.from(salt), purpose, length)).toEqual(expected);
+      }),
+      { seed: 20261201, numRuns: 200 },
+    );
+  });
+  it('come of no key that was wiped', () => {
+    const used = new Secret(Buffer.alloc(32, 3));
+    const sealed = sealValue(used, Buffer.from('x'), ['a']);
+    expect(openValue(used, sealed, ['a']).toString()).toBe('x');
+    wipe(used.expose());
+    expect(() => deriveSubkey(used, ['x'])).toThrow('wiped');
+    expect(() => sealValue(used, Buffer.from('x'), ['a'])).toThrow('wiped');
+    expect(() => openValue(used, sealed, ['a'])).toThrow('wiped');
+  });
+  it('are those of the key that a buffer holds now, not of the one before', () => {
+    const buffer = Buffer.alloc(32, 3);
+    const sealed = sealValue(new Secret(buffer), Buffer.from('x'), ['a']);
+    buffer.fill(4);
+    expect(corrupt(() => openValue(new Secret(buffer), sealed, ['a']))).toBe(true);
+    const again = sealValue(new Secret(buffer), Buffer.from('y'), ['a']);
+    expect(openValue(new Secret(Buffer.alloc(32, 4)), again, ['a']).toString()).toBe('y');
   });
   it('have the length that was asked for', () => {
     expect(deriveSubkey(key, ['x'], 64).expose().length).toBe(64);

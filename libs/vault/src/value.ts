@@ -1,9 +1,9 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { assert, Secret } from '@alcove/base';
 import { Problem } from '@alcove/contracts';
-import { hkdf, keyBytes, wipe } from './keys';
+import { hkdf, hkdfEncoded, keepState, keyBytes, wipe } from './keys';
 import { encodeParts } from './parts';
-import { tagBytes, xaesNonceBytes, xaesOpen, xaesSeal } from './xaes';
+import { tagBytes, XaesKey, xaesNonceBytes, xaesOpen, xaesSeal } from './xaes';
 
 /** What the sealed bytes are; part of the header, so that a wrapped key never opens as a value nor the other way round. */
 type Kind = 'value' | 'key';
@@ -16,14 +16,15 @@ type Kind = 'value' | 'key';
 const headers = { value: Buffer.from('AV\x01\x01', 'latin1'), key: Buffer.from('AV\x02\x01', 'latin1') } as const;
 const headerBytes = 4;
 const commitmentBytes = 32;
+const commitmentPurpose = encodeParts(['alcove/value/1/commitment']);
 const fixedBytes = headerBytes + xaesNonceBytes + commitmentBytes + tagBytes;
 
 /** What sealValue and wrapKey add to their input. */
 export const sealedOverheadBytes = fixedBytes;
 
 /**
- * Seals a small value (held in memory whole) under a 32-byte key. `aad` says what it is and whose, part by part; opening needs the same list. Never fails for
- * data; randomness is drawn here.
+ * Seals a small value (held in memory whole) under a 32-byte key. `aad` says what it is and whose, part by part, at most some 900 bytes; opening
+ * needs the same list. Never fails for data; randomness is drawn here.
  */
 export function sealValue(key: Secret<Buffer>, plaintext: Buffer, aad: readonly string[]): Buffer {
   return sealWithNonce(key, plaintext, aad, 'value', randomBytes(xaesNonceBytes));
@@ -48,10 +49,9 @@ export function unwrapKey(wrapping: Secret<Buffer>, wrapped: Buffer, aad: readon
 
 /** sealValue with the nonce given: for known-answer tests only, a nonce must never be used twice. */
 export function sealWithNonce(key: Secret<Buffer>, plaintext: Buffer, aad: readonly string[], kind: Kind, nonce: Buffer): Buffer {
-  const encryption = encryptionKey(key);
-  const sealed = xaesSeal(encryption, nonce, plaintext, associated(kind, aad));
-  wipe(encryption);
-  return Buffer.concat([headers[kind], nonce, commitment(key, nonce, kind, aad), sealed]);
+  const bound = encodeParts([headers[kind], ...aad]);
+  const { ciphertext, tag } = xaesSeal(encryptionKey(key), nonce, plaintext, bound);
+  return Buffer.concat([headers[kind], nonce, commitment(key, nonce, bound), ciphertext, tag]);
 }
 
 function open(key: Secret<Buffer>, sealed: Buffer, aad: readonly string[], kind: Kind): Buffer {
@@ -59,24 +59,29 @@ function open(key: Secret<Buffer>, sealed: Buffer, aad: readonly string[], kind:
   if (!sealed.subarray(0, headerBytes).equals(headers[kind])) throw corrupt('header');
   const nonce = sealed.subarray(headerBytes, headerBytes + xaesNonceBytes);
   const rest = sealed.subarray(headerBytes + xaesNonceBytes);
-  if (!timingSafeEqual(rest.subarray(0, commitmentBytes), commitment(key, nonce, kind, aad))) throw corrupt('key commitment');
-  const encryption = encryptionKey(key);
-  const plaintext = xaesOpen(encryption, nonce, rest.subarray(commitmentBytes), associated(kind, aad));
-  wipe(encryption);
+  const bound = encodeParts([headers[kind], ...aad]);
+  if (!timingSafeEqual(rest.subarray(0, commitmentBytes), commitment(key, nonce, bound))) throw corrupt('key commitment');
+  const plaintext = xaesOpen(encryptionKey(key), nonce, rest.subarray(commitmentBytes), bound);
   if (!plaintext) throw corrupt('tag');
   return plaintext;
 }
 
-function associated(kind: Kind, aad: readonly string[]): Buffer {
-  return encodeParts([headers[kind], ...aad]);
+/** `bound`: header and associated data, encoded. */
+function commitment(key: Secret<Buffer>, nonce: Buffer, bound: Buffer): Buffer {
+  return hkdfEncoded(key.expose(), nonce, Buffer.concat([commitmentPurpose, bound]), commitmentBytes);
 }
 
-function commitment(key: Secret<Buffer>, nonce: Buffer, kind: Kind, aad: readonly string[]): Buffer {
-  return hkdf(key.expose(), nonce, ['alcove/value/1/commitment', headers[kind], ...aad], commitmentBytes);
-}
-
-function encryptionKey(key: Secret<Buffer>): Buffer {
-  return hkdf(key.expose(), Buffer.alloc(0), ['alcove/value/1/encryption'], keyBytes);
+/** Kept until the key is wiped: making it takes longer than sealing a small value. */
+function encryptionKey(key: Secret<Buffer>): XaesKey {
+  const above = key.expose();
+  return keepState(above, XaesKey, () => {
+    const encryption = hkdf(above, Buffer.alloc(0), ['alcove/value/1/encryption'], keyBytes);
+    try {
+      return new XaesKey(encryption);
+    } finally {
+      wipe(encryption);
+    }
+  });
 }
 
 function corrupt(what: string): Problem {

@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv } from 'node:crypto';
+import { type Cipheriv, createCipheriv, createDecipheriv } from 'node:crypto';
 import { assert } from '@alcove/base';
 import { keyBytes, wipe } from './keys';
 
@@ -6,23 +6,39 @@ export const xaesNonceBytes = 24;
 export const tagBytes = 16;
 
 /**
- * XAES-256-GCM's key derivation (https://c2sp.org/XAES-256-GCM): NIST SP 800-108r1 counter mode with CMAC, for the label `X`, the first half of the nonce as
- * context and a 16-bit counter. Each CMAC is of exactly one block, so it is one AES call on the block xored with the subkey K1.
+ * A key of XAES-256-GCM (https://c2sp.org/XAES-256-GCM), ready to derive keys for nonces: NIST SP 800-108r1 counter mode with CMAC, for the label `X`, the first half of the nonce
+ * as context and a 16-bit counter. Each CMAC is of exactly one block, so it is one AES call on the block xored with the subkey K1. The AES context is kept, because making one
+ * takes longer than encrypting 32 KiB.
  */
-function derive(key: Buffer, nonce: Buffer): Buffer {
-  const aes = createCipheriv('aes-256-ecb', key, null).setAutoPadding(false);
-  const k1 = double(aes.update(Buffer.alloc(16)));
-  const blocks = Buffer.alloc(32);
-  for (const counter of [1, 2]) {
-    const block = blocks.subarray((counter - 1) * 16, counter * 16);
-    block[1] = counter;
-    block[2] = 0x58;
-    nonce.copy(block, 4, 0, 12);
-    for (let i = 0; i < 16; i++) block[i] = (block[i] ?? 0) ^ (k1[i] ?? 0);
+export class XaesKey {
+  readonly #aes: Cipheriv;
+  readonly #k1: Buffer;
+
+  /** The key may be wiped afterwards. */
+  constructor(key: Buffer) {
+    assert(key.length === keyBytes, 'XAES-256-GCM takes a key of 32 bytes');
+    this.#aes = createCipheriv('aes-256-ecb', key, null).setAutoPadding(false);
+    this.#k1 = double(this.#aes.update(Buffer.alloc(16)));
   }
-  const derived = aes.update(blocks);
-  wipe(k1);
-  return derived;
+
+  /** The key of AES-256-GCM for one nonce; the caller's to wipe. */
+  derive(nonce: Buffer): Buffer {
+    const blocks = Buffer.alloc(32);
+    for (const counter of [1, 2]) {
+      const block = blocks.subarray((counter - 1) * 16, counter * 16);
+      block[1] = counter;
+      block[2] = 0x58;
+      nonce.copy(block, 4, 0, 12);
+      for (let i = 0; i < 16; i++) block[i] = (block[i] ?? 0) ^ (this.#k1[i] ?? 0);
+    }
+    return this.#aes.update(blocks);
+  }
+
+  /** Ends the AES context, which overwrites its key schedule. */
+  wipe(): void {
+    wipe(this.#k1);
+    this.#aes.final();
+  }
 }
 
 /** Doubling in GF(2^128), as in CMAC's subkey generation (NIST SP 800-38B, 6.1). */
@@ -34,23 +50,23 @@ function double(block: Buffer): Buffer {
   return out;
 }
 
-/** XAES-256-GCM: ciphertext followed by the 16-byte tag. The nonce may be random: 2^80 messages of one key before collisions matter. */
-export function xaesSeal(key: Buffer, nonce: Buffer, plaintext: Buffer, aad: Buffer): Buffer {
-  assert(key.length === keyBytes && nonce.length === xaesNonceBytes, 'XAES-256-GCM takes a key of 32 and a nonce of 24 bytes');
-  const derived = derive(key, nonce);
+/** XAES-256-GCM: ciphertext and the 16-byte tag. The nonce may be random: 2^80 messages of one key before collisions matter. */
+export function xaesSeal(key: XaesKey, nonce: Buffer, plaintext: Buffer, aad: Buffer): { ciphertext: Buffer; tag: Buffer } {
+  assert(nonce.length === xaesNonceBytes, 'XAES-256-GCM takes a nonce of 24 bytes');
+  const derived = key.derive(nonce);
   const cipher = createCipheriv('aes-256-gcm', derived, nonce.subarray(12));
   wipe(derived);
   cipher.setAAD(aad);
   const ciphertext = cipher.update(plaintext);
   cipher.final();
-  return Buffer.concat([ciphertext, cipher.getAuthTag()]);
+  return { ciphertext, tag: cipher.getAuthTag() };
 }
 
-/** The plaintext, or undefined when key, nonce, associated data or bytes do not belong together. */
-export function xaesOpen(key: Buffer, nonce: Buffer, sealed: Buffer, aad: Buffer): Buffer | undefined {
-  assert(key.length === keyBytes && nonce.length === xaesNonceBytes, 'XAES-256-GCM takes a key of 32 and a nonce of 24 bytes');
+/** The plaintext, or undefined when key, nonce, associated data or bytes (ciphertext and tag) do not belong together. */
+export function xaesOpen(key: XaesKey, nonce: Buffer, sealed: Buffer, aad: Buffer): Buffer | undefined {
+  assert(nonce.length === xaesNonceBytes, 'XAES-256-GCM takes a nonce of 24 bytes');
   if (sealed.length < tagBytes) return undefined;
-  const derived = derive(key, nonce);
+  const derived = key.derive(nonce);
   const decipher = createDecipheriv('aes-256-gcm', derived, nonce.subarray(12), { authTagLength: tagBytes });
   wipe(derived);
   decipher.setAAD(aad);

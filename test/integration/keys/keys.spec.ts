@@ -1,40 +1,27 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { newId, newUuid } from '@alcove/base';
+import { RoomKeys } from '@alcove/contracts';
+import { keyPurposes, KeysService } from '@alcove/keys';
+import { createRootKeyFile, FileKeyProvider } from '@alcove/vault';
 import { join } from 'node:path';
-import { newId, newUuid, Secret } from '@alcove/base';
-import { Audit } from '@alcove/audit';
-import { type ProblemCode, RoomKeys } from '@alcove/contracts';
-import type { Db } from '@alcove/db';
-import { KeyCache, KeysService } from '@alcove/keys';
-import { createRootKeyFile, FileKeyProvider, type KeyProvider } from '@alcove/vault';
-import { asOwner, newTenant, openDb } from '../db/database';
+import { keysRig, type KeysRig, problemCode as code } from './rig';
 
-let folder: string;
-let db: Db;
-let provider: KeyProvider;
+let rig: KeysRig;
 let keys: KeysService;
 let tenantId: string;
 let roomId: string;
 
-const service = (cacheSize?: number, root: KeyProvider = provider): KeysService => new KeysService(db, root, new Audit(), cacheSize === undefined ? {} : { cacheSize });
-const code = (run: Promise<unknown>): Promise<ProblemCode | 'no problem'> => run.then(() => 'no problem' as const, (error: { code: ProblemCode }) => error.code);
-const destroy = (userId: string, by = keys): Promise<boolean> => db.withTenant(tenantId, (tx) => by.destroyUserKeys(tx, { tenantId, userId, actor: 'system' }));
+const service: KeysRig['service'] = (options) => rig.service(options);
+const destroy = (userId: string, by = keys): Promise<boolean> => by.destroyUserKeys({ tenantId, userId });
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'alcove-keys-'));
-  await createRootKeyFile(join(folder, 'root.key'));
-  provider = await FileKeyProvider.open(join(folder, 'root.key'));
-  db = openDb();
+  rig = await keysRig();
 });
-beforeEach(async () => {
-  tenantId = await newTenant(db);
+beforeEach(() => {
+  tenantId = newUuid();
   roomId = newId('room');
   keys = service();
 });
-afterAll(async () => {
-  await db.close();
-  await rm(folder, { recursive: true });
-});
+afterAll(() => rig.close());
 
 it('gives a room the same keys always, in every process', async () => {
   const first = RoomKeys.parse(await keys.roomKeys(tenantId, 'ann', roomId));
@@ -45,7 +32,7 @@ it('gives a room the same keys always, in every process', async () => {
 });
 
 it('gives every room, user and tenant keys of its own', async () => {
-  const otherTenant = await newTenant(db);
+  const otherTenant = newUuid();
   const all = await Promise.all([
     keys.roomKeys(tenantId, 'ann', roomId),
     keys.roomKeys(tenantId, 'ann', newId('room')),
@@ -59,7 +46,7 @@ it('gives a room the same tokens always, and no other room, purpose, user or ten
   const first = await keys.roomTokens(tenantId, 'ann', roomId);
   expect(first).toEqual({ surface: expect.stringMatching(/^[0-9a-f]{64}$/), traffic: expect.stringMatching(/^[0-9a-f]{64}$/) });
   expect(await service().roomTokens(tenantId, 'ann', roomId)).toEqual(first);
-  const otherTenant = await newTenant(db);
+  const otherTenant = newUuid();
   const all = [first, await keys.roomTokens(tenantId, 'ann', newId('room')), await keys.roomTokens(tenantId, 'bob', roomId), await keys.roomTokens(otherTenant, 'ann', roomId)];
   expect(new Set(all.flatMap(({ surface, traffic }) => [surface, traffic])).size).toBe(8);
   const { image, disk } = await keys.roomKeys(tenantId, 'ann', roomId);
@@ -75,24 +62,13 @@ it('has no tokens any more once the key is destroyed', async () => {
 it('makes one key when many ask first', async () => {
   const made = await Promise.all(Array.from({ length: 12 }, () => service().roomKeys(tenantId, 'ann', roomId)));
   expect(new Set(made.map(({ image }) => image)).size).toBe(1);
-  expect(await asOwner('select 1 from user_key where tenant_id = $1', [tenantId])).toHaveLength(1);
-  expect(await asOwner('select 1 from tenant_key where tenant_id = $1', [tenantId])).toHaveLength(1);
-});
-
-it('works inside the transaction of the caller, and goes with it', async () => {
-  const run = db.withTenant(tenantId, async (tx) => {
-    await keys.roomKeys(tenantId, 'ann', roomId, tx);
-    throw new Error('on purpose');
-  });
-  await expect(run).rejects.toThrow('on purpose');
-  expect(await asOwner('select 1 from user_key where tenant_id = $1', [tenantId])).toEqual([]);
-  const made = await db.withTenant(tenantId, (tx) => keys.roomKeys(tenantId, 'ann', roomId, tx));
-  expect(await service().roomKeys(tenantId, 'ann', roomId)).toEqual(made);
+  expect(await rig.asOwner('select 1 from user_dek where tenant_id = $1', [tenantId])).toHaveLength(1);
+  expect(await rig.asOwner('select 1 from tenant_kek where tenant_id = $1', [tenantId])).toHaveLength(1);
 });
 
 it('puts no key into a table in the clear', async () => {
   const { image, disk } = await keys.roomKeys(tenantId, 'ann', roomId);
-  const rows = await asOwner<{ wrapped: Buffer }>('select wrapped from user_key where tenant_id = $1 union all select wrapped from tenant_key where tenant_id = $1', [tenantId]);
+  const rows = await rig.asOwner<{ wrapped: Buffer }>('select wrapped from user_dek where tenant_id = $1 union all select wrapped from tenant_kek where tenant_id = $1', [tenantId]);
   const stored = Buffer.concat(rows.map(({ wrapped }) => wrapped));
   for (const key of [image, disk]) expect(stored.includes(Buffer.from(key, 'base64'))).toBe(false);
 });
@@ -106,14 +82,12 @@ it('is unavailable once destroyed, at once in every process, and is not made aga
   expect(await code(keys.roomKeys(tenantId, 'ann', roomId))).toBe('vault.key_unavailable');
   expect(await code(other.roomKeys(tenantId, 'ann', newId('room')))).toBe('vault.key_unavailable');
   expect(await other.roomKeys(tenantId, 'bob', roomId)).toEqual(bob);
-  expect(await asOwner('select wrapped from user_key where tenant_id = $1 and user_id = $2', [tenantId, 'ann'])).toEqual([{ wrapped: null }]);
+  expect(await rig.asOwner('select wrapped from user_dek where tenant_id = $1 and user_id = $2', [tenantId, 'ann'])).toEqual([{ wrapped: null }]);
 });
 
-it('leaves a tombstone for a user who never had a key, and a trail', async () => {
+it('leaves a tombstone for a user who never had a key', async () => {
   expect(await destroy('eve')).toBe(true);
   expect(await code(keys.roomKeys(tenantId, 'eve', roomId))).toBe('vault.key_unavailable');
-  const records = await db.withTenant(tenantId, (tx) => new Audit().list(tx, tenantId, 0n, 10));
-  expect(records.map(({ action, resource }) => `${action} ${resource}`)).toEqual(['user.destroy_keys user:eve']);
 });
 
 it('seals environment variables for one room', async () => {
@@ -130,64 +104,42 @@ it('seals environment variables for one room', async () => {
   expect(await code(keys.openEnv(tenantId, 'ann', roomId, sealed))).toBe('vault.key_unavailable');
 });
 
+it('lends a key for each purpose of a user, the same in every process, and overwrites it afterwards', async () => {
+  const owner = { tenantId, userId: 'ann' };
+  const text = (by: KeysService, of = owner): Promise<string[]> => by.withUserKeys(of, undefined, ({ subkey }) => keyPurposes.map((purpose) => subkey(purpose).expose().toString('hex')));
+  const first = await text(keys);
+  expect(await text(service())).toEqual(first);
+  expect(new Set([...first, ...(await text(keys, { tenantId, userId: 'bob' }))]).size).toBe(2 * keyPurposes.length);
+  const kept = await keys.withUserKeys(owner, undefined, ({ current, subkey }) => subkey('export', current));
+  expect(kept.expose()).toEqual(Buffer.alloc(32));
+});
+
+it('lends no key of a version that the user never had, nor one that is destroyed', async () => {
+  const owner = { tenantId, userId: 'ann' };
+  expect(await code(keys.withUserKeys(owner, undefined, ({ subkey }) => subkey('export', 2)))).toBe('vault.corrupt');
+  await destroy('ann');
+  expect(await code(keys.withUserKeys(owner, undefined, ({ subkey }) => subkey('export')))).toBe('vault.key_unavailable');
+});
+
 it('says so when the root key is another one', async () => {
   await keys.roomKeys(tenantId, 'ann', roomId);
-  const path = join(folder, `${newId('other')}.key`);
+  const path = join(rig.folder, `${newId('other')}.key`);
   await createRootKeyFile(path);
-  expect(await code(service(10, await FileKeyProvider.open(path)).roomKeys(tenantId, 'ann', roomId))).toBe('vault.key_unavailable');
+  expect(await code(service({ root: await FileKeyProvider.open(path) }).roomKeys(tenantId, 'ann', roomId))).toBe('vault.key_unavailable');
 });
 
 it('does not open a wrapped key that was moved to another user', async () => {
   await keys.roomKeys(tenantId, 'ann', roomId);
   await keys.roomKeys(tenantId, 'bob', roomId);
-  await asOwner(`update user_key set wrapped = (select wrapped from user_key where tenant_id = $1 and user_id = 'ann') where tenant_id = $1 and user_id = 'bob'`, [tenantId]);
+  await rig.asOwner(`update user_dek set wrapped = (select wrapped from user_dek where tenant_id = $1 and user_id = 'ann') where tenant_id = $1 and user_id = 'bob'`, [tenantId]);
   expect(await code(service().roomKeys(tenantId, 'bob', roomId))).toBe('vault.corrupt');
 });
 
 it('is right also when hardly any key fits into memory', async () => {
-  const small = service(1);
+  const small = service({ cacheSize: 1 });
   const rooms = Array.from({ length: 6 }, (_, n) => `user${n}`);
   const once = await Promise.all(rooms.map((userId) => small.roomKeys(tenantId, userId, roomId)));
   const again = await Promise.all(rooms.map((userId) => small.roomKeys(tenantId, userId, roomId)));
   expect(again).toEqual(once);
   expect(await Promise.all(rooms.map((userId) => service().roomKeys(tenantId, userId, roomId)))).toEqual(once);
-});
-
-describe('the memory of unwrapped keys', () => {
-  const key = (byte: number): Secret<Buffer> => new Secret(Buffer.alloc(32, byte));
-
-  it('overwrites a key that leaves, the one that was used longest ago', () => {
-    const cache = new KeyCache(2);
-    const [a, b, c] = [key(1), key(2), key(3)];
-    cache.put('a', a);
-    cache.put('b', b);
-    expect(cache.get('a')).toBe(a);
-    cache.put('c', c);
-    expect(cache.get('b')).toBeUndefined();
-    expect(b.expose()).toEqual(Buffer.alloc(32));
-    expect([cache.get('a'), cache.get('c')]).toEqual([a, c]);
-  });
-
-  it('keeps the first of two under one name, and overwrites the second', () => {
-    const cache = new KeyCache(2);
-    const [first, second] = [key(1), key(1)];
-    expect(cache.put('a', first)).toBe(first);
-    expect(cache.put('a', second)).toBe(first);
-    expect(first.expose()).toEqual(Buffer.alloc(32, 1));
-    expect(second.expose()).toEqual(Buffer.alloc(32));
-  });
-
-  it('forgets by the beginning of the name', () => {
-    const cache = new KeyCache(9);
-    const [ann, anna] = [key(1), key(2)];
-    cache.put('user/t/ann/1', ann);
-    cache.put('user/t/anna/1', anna);
-    cache.forget('user/t/ann/');
-    expect([cache.get('user/t/ann/1'), cache.get('user/t/anna/1')]).toEqual([undefined, anna]);
-    expect(ann.expose()).toEqual(Buffer.alloc(32));
-  });
-});
-
-it('refuses a tenant that does not exist', async () => {
-  await expect(keys.roomKeys(newUuid(), 'ann', roomId)).rejects.toThrow();
 });

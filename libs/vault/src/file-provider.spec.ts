@@ -2,7 +2,8 @@ import { chmod, mkdtemp, readdir, rm, stat, symlink, writeFile } from 'node:fs/p
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Secret } from '@alcove/base';
-import { createRootKeyFile, FileKeyProvider } from './key-provider';
+import { FileKeyProvider } from './file-provider';
+import { createRootKeyFile } from './key-ring';
 
 describe('the root key file', () => {
   let folder: string;
