@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { X509Certificate } from 'node:crypto';
 import { systemClock } from '@alcove/base';
+import type { EdgeOptions } from '../cli.config';
 import { runProgram } from '../run-program';
 
 /**
@@ -23,7 +24,14 @@ export function tlsFiles(folder: string, name: string): TlsFiles {
 }
 
 /** What the edge shows to clients: a certificate for the domain and for every name right below it. Under the same authority, which they have to be told to trust. */
-export const publicName = 'public';
+const publicName = 'public';
+
+/** The certificate that clients of the edge see, and the authority that they must be told to trust: null where it is the user's own certificate. */
+export function publicCertificate(edge: EdgeOptions, tlsFolder: string): { cert: string; key: string; authority: string | null } {
+  if (edge.certificate) return { ...edge.certificate, authority: null };
+  const { ca, cert, key } = tlsFiles(tlsFolder, publicName);
+  return { cert, key, authority: ca };
+}
 
 /** Makes what is missing, damaged, signed by another authority, for another domain or close to its end. Returns the names that were made. */
 export async function ensureCertificates(folder: string, names: string[], domain?: string): Promise<string[]> {

@@ -7,6 +7,8 @@ import { prepareHome, type Settings } from '../home';
 import { ensureCertificates } from './certificates';
 import { ensureTemplate } from '../templates/ensure-template';
 import { installPackages } from './install-packages';
+import { ensurePkcs11, pkcs11Needs } from './pkcs11';
+import { ensureReceiptKey } from './receipt-key';
 import { ensureRootKey } from './root-key';
 
 export interface SetupOptions {
@@ -27,12 +29,13 @@ export async function setUp(context: Context, options: SetupOptions): Promise<Se
 /** Everything but the default template. */
 export async function setUpMachine(context: Context, options: SetupOptions): Promise<Settings> {
   const { config, progress } = context;
-  await installPackages(config, progress, options.yes);
+  await installPackages(config, progress, options.yes, config.pkcs11 ? pkcs11Needs : []);
   for (const folder of [config.home, config.cache]) await mkdir(folder, { recursive: true, mode: 0o755 });
   const waiting = (): void => progress.say('waiting for another ./alcove that sets up the same home');
   return withFolderLock(config.home, waiting, async () => {
     const settings = await keysAndCertificates(context);
     await postgresBinaries(context);
+    if (config.pkcs11) await ensurePkcs11(context);
     return settings;
   });
 }
@@ -53,6 +56,7 @@ async function keysAndCertificates(context: Context): Promise<Settings> {
   const { settings, made } = await prepareHome(paths);
   const done: string[] = made ? ['passwords', 'platform key'] : [];
   if (await ensureRootKey(paths)) done.push('root key');
+  if (await ensureReceiptKey(paths)) done.push('key of receipts');
   const certificates = await ensureCertificates(paths.tls, ['control-plane', settings.hostId, 'edge'], config.e2bDomain.name);
   if (certificates.length > 0) done.push('certificates');
   if (done.length > 0) progress.done('keys and certificates', performance.now() - started, `${done.join(', ')} in ${paths.home}`);
