@@ -3,10 +3,12 @@ import { NestFactory } from '@nestjs/core';
 import { createLog, systemClock, type Clock, type Log } from '@alcove/base';
 import { IdempotencyKeys } from '@alcove/identity';
 import { JobWorker, OutboxDispatcher, ReconcilerDriver, SagaRunner, sagaProcessor, type JobProcessor, type Reconciler } from '@alcove/jobs';
+import { MemoryService } from '@alcove/memory';
 import { RoomMover, RoomUsers } from '@alcove/rooms';
 import type { JobName } from '@alcove/contracts';
 import type { WorkerConfig } from './config';
 import { destroyUser } from './processors/destroy-user.processor';
+import { consolidateMemory, embedMemory } from './processors/memory.processors';
 import { reconcileRoom } from './processors/reconcile-room.processor';
 import { WorkerModule } from './worker.module';
 
@@ -40,9 +42,11 @@ export async function createWorker(config: WorkerConfig, parts: WorkerParts = {}
     'saga.advance': sagaProcessor(app.get(SagaRunner)),
     'room.reconcile': reconcileRoom(app.get(RoomMover)),
     'user.destroy': destroyUser(app.get(RoomUsers)),
+    'memory.consolidate': consolidateMemory(app.get(MemoryService)),
+    'memory.embed': embedMemory(app.get(MemoryService)),
   };
   const reconcilers = app.get(ReconcilerDriver);
-  reconcilers.register(pruneIdempotencyKeys(app.get(IdempotencyKeys)));
+  reconcilers.register(pruneIdempotencyKeys(app.get(IdempotencyKeys)), ...app.get(MemoryService).reconcilers());
   const start = async (): Promise<void> => {
     await app.get(JobWorker).start(Object.values(processors));
     app.get(OutboxDispatcher).start();

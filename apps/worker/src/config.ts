@@ -1,14 +1,14 @@
 import { Secret } from '@alcove/base';
-import { BadSettings, controlPlaneSettings, readSettings, readTlsIdentity, withoutCredentials, type QueueSetting, type TlsIdentity } from '@alcove/contracts';
+import { BadSettings, controlPlaneSettings, describeKeys, keysConfig, readSettings, readTlsIdentity, withoutCredentials, type KeysConfig, type QueueSetting, type TlsIdentity } from '@alcove/contracts';
 import { z } from 'zod';
 
 export const WorkerSettings = z.strictObject(controlPlaneSettings);
 
 export interface WorkerConfig {
   readonly databaseUrl: Secret<string>;
+  readonly keys: KeysConfig;
   readonly queue: QueueSetting;
   readonly tls: TlsIdentity;
-  readonly rootKeyFile: string;
   readonly logLevel: string;
 }
 
@@ -18,9 +18,9 @@ export function workerConfig(environment: NodeJS.ProcessEnv = process.env): Work
   if (unknown.length > 0) throw new BadSettings(`${unknown.join(', ')}: no such setting`);
   return {
     databaseUrl: new Secret(settings.ALCOVE_DATABASE_URL),
+    keys: keysConfig(settings),
     queue: settings.ALCOVE_QUEUE,
     tls: readTlsIdentity(settings),
-    rootKeyFile: settings.ALCOVE_ROOT_KEY_FILE,
     logLevel: settings.ALCOVE_LOG_LEVEL,
   };
 }
@@ -30,7 +30,7 @@ export function describeConfig(config: WorkerConfig): Record<string, unknown> {
   return {
     database: withoutCredentials(config.databaseUrl.expose()),
     queue: config.queue === 'postgres' ? 'postgres' : withoutCredentials(config.queue),
-    rootKeyFile: config.rootKeyFile,
+    keys: describeKeys(config.keys),
     logLevel: config.logLevel,
   };
 }

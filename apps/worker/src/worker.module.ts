@@ -5,7 +5,8 @@ import { DbModule } from '@alcove/db';
 import { FleetModule } from '@alcove/fleet';
 import { IdentityModule } from '@alcove/identity';
 import { JobsModule, queueBackend } from '@alcove/jobs';
-import { KeysModule } from '@alcove/keys';
+import { KeysModule, keysOptions } from '@alcove/keys';
+import { MemoryModule } from '@alcove/memory';
 import { RoomsModule } from '@alcove/rooms';
 import type { WorkerConfig } from './config';
 
@@ -20,8 +21,9 @@ export class WorkerModule {
         AuditModule.forRoot({ clock }),
         JobsModule.forRoot({ backend: queueBackend(config.queue, config.databaseUrl.expose()), clock, log }),
         IdentityModule.forRoot({ platformKeySha256: null, clock }),
-        KeysModule.forRoot({ rootKeyFile: config.rootKeyFile, clock }),
+        KeysModule.forRoot({ ...keysOptions(config.keys), clock, log }),
         FleetModule.forRoot({ tls: config.tls, clock, log }),
+        MemoryModule.forRoot({ clock, log }),
         RoomsModule.forRoot({ clock, log }),
       ],
     };

@@ -73,6 +73,10 @@ export const RoomFigures = z
   })
   .meta({ id: 'RoomFigures' });
 export type RoomFigures = z.infer<typeof RoomFigures>;
+/** Processor use in percent of all processors together, as E2B's clients count it; two decimals. */
+export function percentOfAll({ cpuUsedPct, cpuCount }: Pick<RoomFigures, 'cpuUsedPct' | 'cpuCount'>): number {
+  return Math.round((100 * cpuUsedPct) / Math.max(1, cpuCount)) / 100;
+}
 /** The newest sample last. A host keeps those of the last `limits.hostAgent.figuresKept` per running room. */
 export const RoomFiguresList = z.strictObject({ figures: z.array(RoomFigures) }).meta({ id: 'RoomFiguresList' });
 export type RoomFiguresList = z.infer<typeof RoomFiguresList>;

@@ -46,7 +46,7 @@ export const RoomLifecycle = z
   .strictObject({
     timeoutMs: timeoutMs.nullable().meta({ description: 'How long it runs after a start before it ends by itself; null: for ever. Holds for every start, not only the first' }),
     onTimeout: z.enum(['pause', 'kill']),
-    keepMemory: z.boolean().meta({ description: 'false: when it is put to sleep by its timeout, only its disk is kept and the next start is a boot. Not together with autoResume' }),
+    keepMemory: z.boolean().meta({ description: 'false: when it is put to sleep by its timeout, the next start is a boot from the disk; the sealed memory is kept until then, in case that boot fails. Not together with autoResume' }),
     autoResume: z.boolean().meta({ description: 'Any request to one of its ports that shows its token wakes it' }),
   })
   .meta({ id: 'RoomLifecycle' });

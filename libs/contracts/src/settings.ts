@@ -39,11 +39,43 @@ export const tlsSettings = { ALCOVE_TLS_CA: file, ALCOVE_TLS_CERT: file, ALCOVE_
 /** What every process of the control plane needs. */
 export const controlPlaneSettings = {
   ALCOVE_DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/, error: 'must be a postgres:// address' }),
+  /** Wraps of keys: a cluster of its own, whose backups are kept for a short time. */
+  ALCOVE_KEYS_DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/, error: 'must be a postgres:// address' }),
+  ALCOVE_KEYS_CACHE_SECONDS: z.coerce.number().int().min(1).max(3600).default(60),
   ALCOVE_QUEUE: QueueSetting.default('postgres'),
   ALCOVE_ROOT_KEY_FILE: file,
+  ALCOVE_RECEIPT_KEY_FILE: file,
+  /** How long backups of the database of wraps are kept: receipts of erasures say it. */
+  ALCOVE_KEYS_BACKUP_DAYS: z.coerce.number().int().min(0).max(3660).default(7),
   ALCOVE_LOG_LEVEL: LogLevel.default('info'),
   ...tlsSettings,
 };
+
+/** What the keys lib is given. */
+export interface KeysConfig {
+  /** The database of wraps. */
+  readonly databaseUrl: Secret<string>;
+  /** How long an unwrapped key stays in memory: within that time a key that its provider revoked is out of use. Milliseconds. */
+  readonly cacheMs: number;
+  readonly rootKeyFile: string;
+  readonly receiptKeyFile: string;
+  readonly backupsKeptMs: number;
+}
+
+export function keysConfig(settings: { readonly ALCOVE_KEYS_DATABASE_URL: string; readonly ALCOVE_KEYS_CACHE_SECONDS: number; readonly ALCOVE_ROOT_KEY_FILE: string; readonly ALCOVE_RECEIPT_KEY_FILE: string; readonly ALCOVE_KEYS_BACKUP_DAYS: number }): KeysConfig {
+  return {
+    databaseUrl: new Secret(settings.ALCOVE_KEYS_DATABASE_URL),
+    cacheMs: settings.ALCOVE_KEYS_CACHE_SECONDS * 1000,
+    rootKeyFile: settings.ALCOVE_ROOT_KEY_FILE,
+    receiptKeyFile: settings.ALCOVE_RECEIPT_KEY_FILE,
+    backupsKeptMs: settings.ALCOVE_KEYS_BACKUP_DAYS * 24 * 3600_000,
+  };
+}
+
+/** What may be logged of it. */
+export function describeKeys({ databaseUrl, ...rest }: KeysConfig): Record<string, unknown> {
+  return { database: withoutCredentials(databaseUrl.expose()), ...rest };
+}
 
 /** A process refuses to start: one line for each setting that is wrong. The exit code is 78 (EX_CONFIG of sysexits.h). */
 export class BadSettings extends Error {

@@ -1,9 +1,10 @@
 import { limits } from '@alcove/base';
 import { z } from 'zod';
+import { SignedReceipt } from './receipts';
 import { RoomLifecycle, UserId } from './rooms';
 
 /** What a key may do. `platform` is the operator's: tenants, keys, metrics; it sees no room. */
-export const scopes = ['rooms:read', 'rooms:write', 'rooms:exec', 'users:write', 'keys:write', 'platform'] as const;
+export const scopes = ['rooms:read', 'rooms:write', 'rooms:exec', 'users:write', 'keys:write', 'memory:read', 'memory:write', 'platform'] as const;
 export const Scope = z.enum(scopes);
 export type Scope = z.infer<typeof Scope>;
 
@@ -41,6 +42,21 @@ export type RotateApiKey = z.infer<typeof RotateApiKey>;
 
 export const User = z.strictObject({ id: UserId, rooms: z.int(), createdAt: z.iso.datetime(), state: z.enum(['active', 'destroying', 'destroyed']) }).meta({ id: 'User' });
 export type User = z.infer<typeof User>;
+/** A user that is being destroyed, and by which erasure. */
+export const DestroyedUser = User.extend({ erasureId: z.string() }).meta({ id: 'DestroyedUser' });
+export type DestroyedUser = z.infer<typeof DestroyedUser>;
+export const Erasure = z
+  .strictObject({
+    id: z.string(),
+    userId: UserId,
+    state: z.enum(['destroying_keys', 'purging', 'rewrapping', 'done']).meta({ description: 'From `purging` on nothing of the user can be read' }),
+    requestedAt: z.iso.datetime(),
+    keysDestroyedAt: z.iso.datetime().nullable(),
+    endedAt: z.iso.datetime().nullable(),
+    receipt: SignedReceipt.nullable().meta({ description: 'Null until it is done' }),
+  })
+  .meta({ id: 'Erasure' });
+export type Erasure = z.infer<typeof Erasure>;
 export const ListUsers = z.strictObject({ cursor: z.string().max(512).optional(), limit: z.coerce.number().int().min(1).max(limits.page.max).default(limits.page.default) });
 export type ListUsers = z.infer<typeof ListUsers>;
 export const UserPage = z.strictObject({ users: z.array(User), nextCursor: z.string().nullable() }).meta({ id: 'UserPage' });

@@ -1,5 +1,4 @@
 import { Client } from 'pg';
-import type { Tx } from './tx';
 
 export type LockOutcome<T> = { ran: true; value: T } | { ran: false };
 
@@ -62,9 +61,4 @@ export class AdvisoryLocks {
     this.#session = session;
     return session;
   }
-}
-
-/** Waits for the name and holds it until the transaction ends. Take locks in one order everywhere, or transactions will be ended as deadlocks (and run again). */
-export async function lockInTx(tx: Tx, name: string): Promise<void> {
-  await tx.$executeRaw`select pg_advisory_xact_lock(hashtextextended(${name}, 0))`;
 }

@@ -9,7 +9,7 @@ import type { SqlTx, Tx } from './tx';
 import { WatchedClient } from './watched-client';
 
 /** Why a transaction may see every tenant's rows. There are no others, so a search for one finds every place. */
-export const systemReasons = ['authenticate', 'dispatch-outbox', 'edge', 'host-report', 'platform-route', 'reconcile', 'saga', 'test'] as const;
+export const systemReasons = ['authenticate', 'dispatch-outbox', 'door', 'edge', 'host-report', 'keys', 'platform-route', 'reconcile', 'saga', 'test'] as const;
 export type SystemReason = (typeof systemReasons)[number];
 
 export interface DbOptions {

@@ -1,4 +1,5 @@
-export { AdvisoryLocks, lockInTx, type LockOutcome } from './advisory-locks';
+export { AdvisoryLocks, type LockOutcome } from './advisory-locks';
+export { readBlobs } from './blobs';
 export { Db, systemReasons, type DbOptions, type SystemReason, type TxOptions } from './db';
 export { DbModule } from './db.module';
 export { DbUnavailable, isUniqueViolation } from './failures';

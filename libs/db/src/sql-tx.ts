@@ -1,4 +1,5 @@
 import type { Pool, PoolClient } from 'pg';
+import { rememberClient } from './blobs';
 import type { SqlTx } from './tx';
 
 interface Statement {
@@ -19,7 +20,9 @@ export async function inSqlTransaction<T>(pool: Pool, begin: string, work: (tx: 
   let broken: Error | undefined;
   try {
     await client.query(begin);
-    const result = await work(statementsOn(client));
+    const tx = statementsOn(client);
+    rememberClient(tx, client);
+    const result = await work(tx);
     await client.query('commit');
     return result;
   } catch (error) {

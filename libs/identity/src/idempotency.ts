@@ -15,6 +15,8 @@ export interface FirstRequest {
   finish(status: number, body: Json): Promise<void>;
   /** Forgets the request, so that it can be sent again at once: for failures that a repeat may mend. */
   abandon(): Promise<void>;
+  /** Takes the lease anew; false when a repeat has it by now, and with it what this request has begun. */
+  holds(): Promise<boolean>;
 }
 
 export interface Replay {
@@ -67,6 +69,7 @@ export class IdempotencyKeys {
         kind: 'new',
         finish: (status, body) => this.#finish(tenantId, token, request, status, body),
         abandon: () => this.#abandon(tenantId, token, request),
+        holds: () => this.#renew(tenantId, token, request),
       };
     }
     if (!Buffer.from(row.requestHash).equals(request.requestHash)) throw new Problem('request.idempotency_reused');
@@ -105,5 +108,11 @@ export class IdempotencyKeys {
 
   async #abandon(tenantId: string, token: string, { keyId, idempotencyKey }: IdempotentRequest): Promise<void> {
     await this.#db.withTenant(tenantId, (tx) => tx.idempotency.deleteMany({ where: { tenantId, keyId, idempotencyKey, leaseToken: token, status: null } }));
+  }
+
+  async #renew(tenantId: string, token: string, { keyId, idempotencyKey }: IdempotentRequest): Promise<boolean> {
+    const leaseUntil = new Date(this.#clock.now() + leaseMs);
+    const { count } = await this.#db.withTenant(tenantId, (tx) => tx.idempotency.updateMany({ where: { tenantId, keyId, idempotencyKey, leaseToken: token, status: null }, data: { leaseUntil } }));
+    return count === 1;
   }
 }

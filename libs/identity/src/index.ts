@@ -4,4 +4,5 @@ export { IdempotencyKeys, requestHash, type FirstRequest, type IdempotentRequest
 export { IdentityModule, type IdentityModuleOptions } from './identity.module';
 export { IdentityService, type IdentityOptions } from './identity.service';
 export { actorOf, requireScope, tenantOf } from './principals';
+export { decodeCursor, encodeCursor } from './cursor';
 export { Users, type CountRooms, type UserState } from './users';

@@ -53,6 +53,13 @@ export class Users {
     return user;
   }
 
+  /** Problems: `user.not_found`; `user.gone` when it is being destroyed or was. */
+  async requireActive(tx: SqlTx, tenantId: string, userId: string): Promise<void> {
+    const [row] = await tx.$queryRaw<{ state: UserState }[]>`select state from app_user where tenant_id = ${tenantId}::uuid and id = ${userId}`;
+    if (!row) throw new Problem('user.not_found');
+    if (row.state !== 'active') throw new Problem('user.gone');
+  }
+
   /** By name. Problem `request.invalid` for a cursor that is not ours. */
   async list(tx: Tx, tenantId: string, query: ListUsers): Promise<UserPage> {
     const after = query.cursor === undefined ? undefined : decodeCursor(query.cursor, 1)[0];

@@ -17,6 +17,8 @@ export const jobCatalogue: { readonly [N in JobName]: JobSettings } = {
   'saga.advance': { queue: 'sagas', timeoutMs: 10 * 60_000, attempts: 5 },
   'room.reconcile': { queue: 'upkeep', timeoutMs: 60_000, attempts: 3 },
   'user.destroy': { queue: 'upkeep', timeoutMs: 5 * 60_000, attempts: 8 },
+  'memory.consolidate': { queue: 'upkeep', timeoutMs: 5 * 60_000, attempts: 5 },
+  'memory.embed': { queue: 'upkeep', timeoutMs: 10 * 60_000, attempts: 5 },
 };
 
 export const jobNames = Object.keys(jobCatalogue) as JobName[];

@@ -137,7 +137,7 @@ export function describeRoomsStore<Scope>(name: string, open: () => Promise<Room
 
     it("counts a user's rooms, but for those that shall go", async () => {
       const only = await create(contractRoom(tenantId), { roomsPerUser: 1 });
-      await expect(create(contractRoom(tenantId), { roomsPerUser: 1 })).rejects.toMatchObject({ code: 'room.limit' });
+      await expect(create(contractRoom(tenantId), { roomsPerUser: 1 })).rejects.toMatchObject({ code: 'room.limit', detail: 'this user has 1 of 1 rooms: destroy one, or let the operator raise roomsPerUser of the tenant' });
       await create(contractRoom(tenantId, 'bob'), { roomsPerUser: 1 });
       await step(only, { kind: 'destroy', reason: 'asked' });
       const tries = await Promise.all(Array.from({ length: 4 }, () => create(contractRoom(tenantId), { roomsPerUser: 1 }).catch((error: unknown) => error)));

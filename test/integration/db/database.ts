@@ -13,6 +13,9 @@ function given(name: string): string {
 export const appUrl = (): string => given('TEST_DB_URL');
 export const ownerUrl = (): string => given('TEST_DB_OWNER_URL');
 
+export const keysAppUrl = (): string => given('TEST_KEYS_DB_URL');
+export const keysOwnerUrl = (): string => given('TEST_KEYS_DB_OWNER_URL');
+
 export function openDb(options: Partial<DbOptions> = {}): Db {
   return new Db({ url: appUrl(), ...options });
 }

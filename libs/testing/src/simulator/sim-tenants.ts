@@ -31,11 +31,18 @@ export class SimOwners implements RoomOwners<Scope> {
     return this.#become(tenantId, userId, 'active', 'destroying');
   }
 
-  async markDestroyed(_scope: Scope, tenantId: string, userId: string): Promise<boolean> {
-    return this.#become(tenantId, userId, 'destroying', 'destroyed');
+  async beginErasure(): Promise<{ id: string; go: () => void }> {
+    return { id: 'erase_00000000000000000000', go: () => undefined };
   }
 
-  async destroyKeys(): Promise<void> {}
+  async erasure(): Promise<never> {
+    throw new Problem('erasure.not_found');
+  }
+
+  async proceedErasure(tenantId: string, userId: string): Promise<boolean> {
+    this.#become(tenantId, userId, 'destroying', 'destroyed');
+    return true;
+  }
 
   async destroying(limit: number): Promise<{ tenantId: string; userId: string }[]> {
     return [...this.#users.values()].filter((user) => user.state === 'destroying').slice(0, limit);

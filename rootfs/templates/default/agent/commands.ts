@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { claimFact } from './claim.ts';
 import { kernelRandom, opensslRandom } from './fresh-randomness.ts';
 import type { Memory } from './memory.ts';
+import { forgetAbout, rememberThat, tellAbout } from './memory-words.ts';
 import { readText, recall, remember, writeText } from './notes.ts';
 import { run, runShell } from './shell.ts';
 
@@ -21,12 +22,15 @@ export type Answer = { reply: string } & Record<string, unknown>;
 type Rule = readonly [pattern: RegExp, answer: (match: RegExpMatchArray, request: Request) => Answer | Promise<Answer>];
 
 const HELP =
-  'I understand: count · nonce · run: <command> · remember <text> · recall [words] · write <path> <text> · read <path> · fill <MiB> · checksum · random · history · help';
+  'I understand: count · nonce · run: <command> · remember <text> · recall [words] · remember that <fact> · what do you know about <words> · forget <words> · write <path> <text> · read <path> · fill <MiB> · checksum · random · history · help';
 
 const rules: readonly Rule[] = [
   [/^count$/i, count],
   [/^nonce$/i, (_, { memory }) => ({ reply: `My nonce is ${memory.nonce}.`, nonce: memory.nonce })],
   [/^run:\s*(.+)$/is, runCommand],
+  [/^remember that\s+(.+)$/is, rememberThat],
+  [/^what do you know about\s+(.+?)\??$/is, tellAbout],
+  [/^forget\s+(.+)$/is, forgetAbout],
   [/^remember\s+(.+)$/is, ([, text = '']) => ({ reply: 'I will remember that.', note: remember(text.trim()) })],
   [/^recall(?:\s+(.+))?$/is, recallNotes],
   [/^write\s+(\S+)\s(.*)$/is, writeFile],

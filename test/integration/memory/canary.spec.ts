@@ -1,0 +1,92 @@
+import { SetMemoryPolicy } from '@alcove/contracts';
+import { createLog, type Log } from '@alcove/base';
+import { EmbeddingsEmulator } from '@alcove/testing';
+import { asOwner, ownDatabase } from '../db/database';
+import { keysOwnerUrl } from '../db/database';
+import { aSource, fact, memoryRig, operator } from './rig';
+
+/** Words that stand in no row, job, log or dump of the databases, however they are written. */
+const canaries = ['xylophone7q', 'marmoset9z', 'quokka3w', 'axolotl5v', 'pangolin8u', 'okapi2t', 'tapir6s', 'ocelot4r', 'caracal1p', 'sk-canary-endpoint-key'];
+const [content, title, tag, ref, session, block, said, changed, query] = canaries as [string, string, string, string, string, string, string, string, string, string];
+
+/** Every way in which a text is found in a dump: itself, base64 at each of the three offsets, hexadecimal. */
+function needles(text: string): string[] {
+  const base64 = [0, 1, 2].map((shift) => Buffer.from(' '.repeat(shift) + text).toString('base64').slice(shift === 0 ? 0 : 4, -4));
+  return [text, text.toUpperCase(), Buffer.from(text).toString('hex'), ...base64.filter((one) => one.length >= 6)];
+}
+
+/** Each row of each table of a database, as text and with every bytea as latin1 too. */
+async function dump(url: string): Promise<string> {
+  const tables = await asOwner<{ name: string }>(`select quote_ident(table_schema) || '.' || quote_ident(table_name) as name from information_schema.tables where table_type = 'BASE TABLE' and table_schema not in ('pg_catalog', 'information_schema')`, [], url);
+  const parts: string[] = [];
+  for (const { name } of tables) {
+    for (const row of await asOwner<Record<string, unknown>>(`select * from ${name}`, [], url)) {
+      for (const value of Object.values(row)) {
+        if (Buffer.isBuffer(value)) parts.push(value.toString('latin1'), value.toString('hex'));
+        else parts.push(typeof value === 'string' ? value : JSON.stringify(value) ?? '');
+      }
+    }
+  }
+  return parts.join('\n');
+}
+
+it('nothing of a user stands in any table, job or log in the clear', async () => {
+  const lines: string[] = [];
+  const log = new Proxy(createLog('test', 'silent'), { get: (target, name) => (['trace', 'debug', 'info', 'warn', 'error', 'fatal'].includes(String(name)) ? (...args: unknown[]) => void lines.push(describe(args)) : Reflect.get(target, name) as unknown) }) as Log;
+  const describe = (args: unknown[]): string => JSON.stringify(args, (_, value: unknown) => (value instanceof Error ? { ...value, message: value.message, stack: value.stack, cause: value.cause } : value));
+  const rig = await memoryRig();
+  const emulator = new EmbeddingsEmulator([[content], ['other']], { apiKey: canaries[9] ?? '' });
+  try {
+    const memory = rig.service({ log });
+    const ann = await rig.caller();
+    const baseUrl = await emulator.listen();
+    await memory.setPolicy(operator, ann.tenantId, SetMemoryPolicy.parse({ embeddings: { baseUrl, model: 'm', apiKey: canaries[9] } }));
+    const source = { kind: 'message' as const, ref, trust: 'user' as const };
+    const { memory: made } = await memory.add(ann, fact(`about ${content}`, { title, tags: [tag], source }), { idempotencyKey: 'k' });
+    await memory.change(ann, made.id, 1, { content: `about ${changed}` });
+    await memory.setBlock(ann, 'persona', { content: block, title, readOnly: false, source, evidence: [] });
+    await memory.addEvent(ann, { session, role: 'user', content: `Remember that ${said} is mine`, source }, { idempotencyKey: 'k' });
+    await memory.search(ann, { query, k: 5, tags: [tag] });
+    const room = { ...ann, channel: 'room' as const, actor: 'room:x' };
+    await memory.add(room, fact(`from the room ${content}`, { source: aSource('agent') }));
+    for (let n = 0; n < 135; n++) await memory.add(ann, fact(`${content} ${n}`, { tags: [tag] }));
+    const { id } = await memory.consolidate(ann);
+    await memory.runConsolidation(ann, id);
+    await memory.remove(ann, made.id, 'retire');
+    emulator.failures.push((answer) => void answer.writeHead(500).end(content));
+    await memory.search(ann, { query: content, k: 5 });
+    emulator.failures.push((answer) => answer.destroy());
+    await memory.add(ann, fact(`late ${content}`));
+    await asOwner('update memory_record set content = about where id = $1', [made.id]);
+    await memory.get(ann, made.id).catch((error: unknown) => log.error({ err: error }, 'refused'));
+    // What may be in a dump: the vectors' numbers as they lie in memory.
+    const vector = Buffer.from(Float32Array.from(emulator.vectorOf(content)).buffer);
+    const norm = Math.hypot(...emulator.vectorOf(content));
+    const unit = Buffer.from(Float32Array.from(emulator.vectorOf(content).map((value) => value / norm)).buffer);
+    const dumped = (await dump(process.env['TEST_DB_OWNER_URL'] ?? '')) + (await dump(keysOwnerUrl()));
+    expect(dumped.length).toBeGreaterThan(100_000);
+    for (const [where, text] of [['tables', dumped], ['log', lines.join('\n')]] as const) {
+      for (const word of canaries) for (const needle of needles(word)) expect({ where, word, needle, found: text.includes(needle) }).toEqual({ where, word, needle, found: false });
+      for (const floats of [vector.subarray(0, 12), unit.subarray(0, 12)]) expect({ where, found: text.includes(floats.toString('latin1')) || text.includes(floats.toString('hex')) }).toEqual({ where, found: false });
+    }
+    expect(lines.length).toBeGreaterThanOrEqual(3);
+  } finally {
+    await emulator.close();
+    await rig.close();
+  }
+}, 120_000);
+
+it('would be found if it did', async () => {
+  const own = await ownDatabase();
+  try {
+    await asOwner('create table leak (a text, b bytea, c jsonb)', [], own.ownerUrl);
+    for (const [column, value] of [['a', Buffer.from(`x${content}y`).toString('base64')], ['a', content], ['a', Buffer.from(content).toString('hex')], ['b', Buffer.from(content)], ['c', JSON.stringify({ deep: [content] })]] as const) {
+      await asOwner(`insert into leak (${column}) values ($1)`, [value], own.ownerUrl);
+      const text = await dump(own.ownerUrl);
+      expect(needles(content).some((needle) => text.includes(needle))).toBe(true);
+      await asOwner('delete from leak', [], own.ownerUrl);
+    }
+  } finally {
+    await own.remove();
+  }
+});
