@@ -9,6 +9,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { tryContents } from './smoke/contents.mjs';
+import { tryDoors } from './smoke/doors.mjs';
 import { tryEntries, tryWatches } from './smoke/files.mjs';
 import { boot } from './smoke/machine.mjs';
 import { tryKept, tryListeners, trySleep, tryTerminals } from './smoke/processes.mjs';
@@ -87,11 +88,13 @@ async function main() {
     const stats = (await channel.call('stats')).messages[0];
     const figures = ['memTotal', 'memCached', 'diskFree', 'cpuBusyMs', 'cpuTotalMs'].map((name) => Number(stats[name]));
     expect(figures.every((figure) => figure > 0) && figures[3] <= figures[4], 'it tells what it uses', stats);
-    await trySleep(channel, async (...claim) => {
+    const sleep = async (...claim) => {
       await channel.call('quiesce');
       await channel.sync();
       await channel.claim(...claim);
-    });
+    };
+    await trySleep(channel, sleep);
+    await tryDoors(channel, sleep);
     expect((await channel.invoke('count')).counter > 0, 'and the agent answers there');
     channel.shell('pkill -9 -P 1 -x guest-agent', [['user', 'root']]).catch(() => {});
     await machine.ended();

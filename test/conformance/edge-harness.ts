@@ -2,14 +2,14 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer as createHttpServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from 'node:http';
-import { connect as connectHttp2, type ClientHttp2Session, type ClientHttp2Stream, type OutgoingHttpHeaders } from 'node:http2';
+import { connect as connectHttp2, type ClientHttp2Session, type ClientHttp2Stream, type OutgoingHttpHeaders, type SecureClientSessionOptions } from 'node:http2';
 import { createServer as createHttpsServer, request, type Server as HttpsServer } from 'node:https';
 import { connect as connectTcp, type AddressInfo, type Server as TcpServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
-import { silentLog } from '@alcove/base';
+import { silentLog, systemClock, type Clock } from '@alcove/base';
 import { edgePaths, EdgeRouteAsked, Problem, type EdgeRoute, type ProblemCode } from '@alcove/contracts';
 import { ensureCertificates, tlsFiles } from '../../apps/cli/src/setup/certificates';
 import { edgeConfig } from '../../apps/edge/src/config';
@@ -39,6 +39,8 @@ export class EdgeWorld {
   readonly others = new Map<string, EdgeRoute>();
   asked = 0;
   woken = 0;
+  /** The control plane answers no question before this. */
+  answers: Promise<void> = Promise.resolve();
   /** Rooms that the host does not have any more. */
   elsewhere = false;
   readonly tunnels = new Set<Duplex>();
@@ -61,7 +63,7 @@ export class EdgeWorld {
     return { ...this.route, state: 'hibernated', target: null, ...change };
   }
 
-  async start(extra: Record<string, string> = {}): Promise<void> {
+  async start(extra: Record<string, string> = {}, clock: Clock = systemClock): Promise<void> {
     const tls = join(this.folder);
     await ensureCertificates(tls, ['control-plane', 'host-1', 'host-2', 'edge'], domain);
     const control = this.#serve(createHttpsServer({ ...readIdentity(tlsFiles(tls, 'control-plane')), requestCert: true, rejectUnauthorized: true }, (q, a) => void this.#control(q, a)));
@@ -75,7 +77,7 @@ export class EdgeWorld {
       ALCOVE_EDGE_LISTEN: '127.0.0.1:0', ALCOVE_EDGE_DOMAIN: `${domain}:8443`, ALCOVE_EDGE_CERT: shown.cert, ALCOVE_EDGE_KEY: shown.key,
       ALCOVE_API_URL: `http://127.0.0.1:${apiPort}`, ALCOVE_CONTROL_URL: `https://127.0.0.1:${controlPort}`, ALCOVE_TLS_CA: own.ca, ALCOVE_TLS_CERT: own.cert, ALCOVE_TLS_KEY: own.key, ...extra,
     });
-    this.edge = createEdge(config, silentLog);
+    this.edge = createEdge(config, silentLog, clock);
     const bound = await this.edge.listen();
     this.port = bound.edge.port;
     this.debugPort = bound.debug?.port ?? 0;
@@ -135,8 +137,9 @@ export class EdgeWorld {
     });
   }
 
-  async session(): Promise<ClientHttp2Session> {
-    const session = connectHttp2(`https://127.0.0.1:${this.port}`, { ca: this.ca, servername: `api.${domain}`, maxSessionMemory: 64 });
+  /** `localAddress`: whence the edge sees it come. */
+  async session(localAddress = '127.0.0.1'): Promise<ClientHttp2Session> {
+    const session = connectHttp2(`https://127.0.0.1:${this.port}`, { ca: this.ca, servername: `api.${domain}`, maxSessionMemory: 64, localAddress } as SecureClientSessionOptions);
     session.on('error', () => undefined);
     this.#sessions.push(session);
     await once(session, 'connect');
@@ -167,6 +170,7 @@ export class EdgeWorld {
     const isWake = incoming.url === edgePaths.wake;
     if (isWake) this.woken++;
     else this.asked++;
+    await this.answers;
     const unknown: EdgeRoute = { ...this.route, state: 'unknown', target: null, surfaceToken: null };
     const outcome = roomId !== room.id ? (this.others.get(roomId) ?? unknown) : isWake ? this.wakes() : this.route;
     if (typeof outcome !== 'string') return void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(outcome));

@@ -27,7 +27,11 @@ describe.each(protocols)('over %s', (protocol) => {
       ['notalcove.test', 421],
       ['localhost', 404],
     ])('%s is answered with %i', async (host, status) => {
-      expect(await call(host, '/')).toMatchObject({ status, json: { code: status } });
+      const answer = await call(host, '/');
+      expect(answer).toMatchObject({ status, json: { code: status } });
+      // Who mistyped the domain, or has another one in the environment, sees both names.
+      const { message } = answer.json as { message: string };
+      for (const said of [host, domain, 'E2B_DOMAIN']) expect(message).toContain(said);
     });
     it('case and port do not matter', async () => {
       expect(await call(`49983-${room.sandboxId.toUpperCase()}.ALCOVE.test:8443`, '/health')).toMatchObject({ status: 204 });
@@ -186,7 +190,43 @@ describe.each(protocols)('over %s', (protocol) => {
     it('is not believed to be where another host answers', async () => {
       world.route = { ...world.route, target: world.route.target && { ...world.route.target, hostId: 'host-2' } };
       world.elsewhere = true;
-      expect(await call(surface, '/health')).toMatchObject({ status: 502 });
+      expect(await call(surface, '/health')).toMatchObject({ status: 503, json: { reason: 'host' } });
+    });
+  });
+
+  describe('a refusal that says nothing of the room', () => {
+    const start = { method: 'POST', headers: { ...token, 'content-type': 'application/connect+json' }, body: Buffer.from([0, 0, 0, 0, 2, 0x7b, 0x7d]) };
+    const list = { method: 'POST', headers: { ...token, 'content-type': 'application/json' }, body: '{}' };
+    const endOf = (body: Buffer): unknown => [body[0], body.readUInt32BE(1), JSON.parse(body.subarray(5).toString())];
+    const isCrowded = (): void => {
+      world.onSurface = (_q, a) => void a.writeHead(429, { 'alcove-room': 'busy' }).end();
+    };
+    const isAway = (): void => {
+      world.route = { ...world.route, target: world.route.target && { ...world.route.target, hostUrl: 'https://127.0.0.1:1' } };
+    };
+    const hangsUp = (): void => {
+      world.onSurface = (q) => void q.socket.destroy();
+    };
+    it.each([
+      ['its host has too many connections', 429, 'resource_exhausted', 'host', isCrowded],
+      ['its host cannot be reached', 503, 'unavailable', 'host', isAway],
+      ['its host hangs up', 503, 'unavailable', 'no answer', hangsUp],
+    ] as const)('%s: %i', async (_why, status, code, reason, arrange) => {
+      arrange();
+      // Not 502: by that the SDK knows that a sandbox does not run.
+      expect(await call(surface, '/health', { headers: token })).toMatchObject({ status, json: { code: status, reason, sandboxId: room.sandboxId }, headers: { 'retry-after': '1' } });
+      const unary = await call(surface, '/process.Process/List', list);
+      expect(unary).toMatchObject({ status, json: { code, message: expect.any(String) as string } });
+      const streamed = await call(surface, '/process.Process/Start', start);
+      expect(streamed).toMatchObject({ status: 200, headers: { 'content-type': 'application/connect+json' } });
+      expect(endOf(streamed.body)).toEqual([2, streamed.body.length - 5, { error: { code, message: (unary.json as { message: string }).message } }]);
+    });
+    it('is not made of a room that ended meanwhile', async () => {
+      world.onSurface = (q) => {
+        world.route = world.asleep({ reason: 'timeout' });
+        q.socket.destroy();
+      };
+      expect(await call(surface, '/metrics', { headers: token })).toMatchObject({ status: 502, json: { reason: 'timeout' } });
     });
   });
 
@@ -210,6 +250,12 @@ describe.each(protocols)('over %s', (protocol) => {
       expect(answer).toMatchObject({ status: 200, json: { length: 5 }, headers: { 'alcove-room': 'elsewhere' } });
       expect(seen[0]).toMatchObject({ url: '/a/../b', headers: { host: hostOf(3000), 'x-forwarded-proto': 'https', 'x-access-token': 'the apps own' } });
       expect(seen[0]?.rawHeaders).toContain('Host');
+    });
+    it('never see the token of the surface, whoever sends it there', async () => {
+      for (const value of [surfaceToken, `mine, ${surfaceToken}`]) {
+        expect(await call(hostOf(3000), '/', { headers: { 'x-access-token': value } })).toMatchObject({ status: 200 });
+        expect(JSON.stringify(seen.at(-1)?.rawHeaders)).not.toContain(surfaceToken);
+      }
     });
     it('are closed when nobody listens', async () => {
       world.app = null;

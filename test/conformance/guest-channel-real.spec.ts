@@ -211,6 +211,31 @@ whereBuilt('the guest channel against a real guest', () => {
       const socket = await session.connect(9, 0, never);
       await expect(socket.toArray()).rejects.toMatchObject({ code: 'agent.unreachable' });
     });
+    it('is a door the other way round: from a program of the room to the host, whatever else listens on port 80', async () => {
+      const name = 'memory.alcove.internal';
+      // The first call makes the name known, so it comes before whoever asks for it.
+      const first = session.openDoor([name], never);
+      await until(`getent hosts ${name}`);
+      const asked = run(['sh', '-c', `python3 -m http.server 80 --bind 0.0.0.0 >/dev/null 2>&1 & curl -sS --retry 20 --retry-connrefused -o /dev/null http://127.0.0.1/; curl -sS http://${name}/x; kill $!`]);
+      const socket = await first;
+      const chunks: Buffer[] = [];
+      for await (const chunk of socket as AsyncIterable<Buffer>) {
+        chunks.push(chunk);
+        if (chunk.includes('\r\n\r\n')) break;
+      }
+      expect(Buffer.concat(chunks).toString()).toMatch(/^GET \/x HTTP\/1.1\r\nHost: memory\.alcove\.internal\r\n/);
+      await asked;
+      const waiting = session.openDoor([name], never);
+      const heard = run(['curl', '-sS', `http://${name}/y`]);
+      const answered = await waiting;
+      answered.end('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi');
+      expect((await heard).out).toBe('hi');
+      await expect(session.openDoor(['no name'], never)).rejects.toMatchObject({ code: 'guest.io' });
+      const stop = new AbortController();
+      const given = session.openDoor([name], stop.signal);
+      stop.abort(new Error('stopped'));
+      await expect(given).rejects.toThrow('stopped');
+    });
     it('says hello when somebody listens, and refuses when nobody does', async () => {
       const socket = await session.connect(8080, 5_000, never, { hello: true });
       socket.destroy();

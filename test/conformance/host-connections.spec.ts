@@ -15,7 +15,7 @@ it('keeps places for the control plane, however many connections the edge makes'
   const named = (name: string) => readIdentity(authority.issue(name));
   const [server, edge, control] = [named('host'), named('edge'), named('control-plane')] as const;
   const most = 3;
-  const host = createHostServer(server, { routes: [{ method: 'GET', path: '/state', handle: async ({ response }) => void response.writeHead(204).end() }], log: silentLog, observe: () => undefined }, most).listen(0, '127.0.0.1');
+  const host = createHostServer(server, { routes: [{ method: 'GET', path: '/state', alsoFor: 'edge', handle: async ({ response }) => void response.writeHead(204).end() }], log: silentLog, observe: () => undefined }, most).listen(0, '127.0.0.1');
   const kept: TLSSocket[] = [];
   try {
     await once(host, 'listening');
@@ -29,16 +29,20 @@ it('keeps places for the control plane, however many connections the edge makes'
     };
     const answered = async (socket: TLSSocket) => {
       socket.write('GET /state HTTP/1.1\r\nhost: host\r\n\r\n');
-      return Promise.race([once(socket, 'data').then(() => true), once(socket, 'close').then(() => false)]);
+      return Promise.race([once(socket, 'data').then(([data]) => String(data)), once(socket, 'close').then(() => '')]);
     };
-    for (let i = 0; i < most; i += 1) expect(await answered(await knock())).toBe(true);
-    expect(await answered(await knock())).toBe(false);
+    for (let i = 0; i < most; i += 1) expect(await answered(await knock())).toMatch(/^HTTP\/1.1 204/);
+    // Said, not merely cut: the room behind it may well run.
+    const surplus = await answered(await knock());
+    expect(surplus).toMatch(/^HTTP\/1.1 429/);
+    expect(surplus).toContain('alcove-room: busy');
+    await once(kept.at(-1) as TLSSocket, 'close');
     const asked = request({ port, host: '127.0.0.1', path: '/state', ...control, agent: false }).end();
     const [answer] = (await once(asked, 'response')) as [{ statusCode: number }];
     expect(answer.statusCode).toBe(204);
     const [first] = kept;
     first?.destroy();
-    for (;;) if (await answered(await knock())) break;
+    for (;;) if ((await answered(await knock())).startsWith('HTTP/1.1 204')) break;
   } finally {
     for (const socket of kept) socket.destroy();
     host.close();

@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { newId, seededRandom, type Random } from '@alcove/base';
-import { type EnsureRunning, type EnsureSealed, Heartbeat, type HeartbeatAnswer } from '@alcove/contracts';
+import { type DoorAnswer, DoorCall, type EnsureRunning, type EnsureSealed, Heartbeat, type HeartbeatAnswer } from '@alcove/contracts';
 import type { Fault } from '@alcove/runtime';
 import { type Identity, readIdentity, TestAuthority } from './host-certificates';
 
@@ -20,6 +20,9 @@ export class StubControlPlane {
   silent = false;
   end: HeartbeatAnswer['end'] = [];
   leaseMs = 15_000;
+  readonly doorCalls: { roomId: string; incarnation: number; call: DoorCall }[] = [];
+  /** What it says to a call from a door: as HTTP, so that it may refuse. */
+  answerDoor: (call: DoorCall) => { status: number; body: unknown } = () => ({ status: 200, body: { status: 200, headers: { 'content-type': 'application/json' }, body: '{"from":"memory"}' } satisfies DoorAnswer });
   #server: Server | null = null;
   #heard: (() => void)[] = [];
   constructor(private readonly identity: Identity) {}
@@ -29,6 +32,13 @@ export class StubControlPlane {
       incoming.on('data', (chunk: Buffer) => chunks.push(chunk));
       incoming.on('end', () => {
         if (this.silent) return;
+        const door = /^\/internal\/hosts\/host-1\/rooms\/([^/]+)\/incarnations\/(\d+)\/doors$/.exec(incoming.url ?? '');
+        if (door) {
+          const call = DoorCall.parse(JSON.parse(Buffer.concat(chunks).toString()));
+          this.doorCalls.push({ roomId: door[1] ?? '', incarnation: Number(door[2]), call });
+          const { status, body } = this.answerDoor(call);
+          return void outgoing.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+        }
         const beat = Heartbeat.parse(JSON.parse(Buffer.concat(chunks).toString()));
         this.beats.push(beat);
         const answer: HeartbeatAnswer = { leaseMs: this.leaseMs, acknowledged: beat.sequence, end: this.end };

@@ -1,6 +1,6 @@
 import { type Clock, seededRandom, silentLog, systemClock } from '@alcove/base';
-import type { Heartbeat, HeartbeatAnswer } from '@alcove/contracts';
-import { type Driver, FakeDriver, FakeWorld, type FaultSources, type Template } from '@alcove/runtime';
+import type { DoorAnswer, DoorCall, Heartbeat, HeartbeatAnswer } from '@alcove/contracts';
+import { type Driver, FakeDriver, FakeWorld, type FaultSources, type RoomKey, type Template } from '@alcove/runtime';
 import type { ControlPlane } from '../../apps/host/src/control-plane';
 import { Host } from '../../apps/host/src/host';
 import { type Journal, MemoryJournal } from '../../apps/host/src/journal';
@@ -17,6 +17,13 @@ export class MemoryControlPlane implements ControlPlane {
     if (this.silent) await new Promise((_answer, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true }));
     this.beats.push(structuredClone(beat));
     return { leaseMs: this.leaseMs, acknowledged: beat.sequence, end: this.end };
+  }
+  /** What the door's calls were, and what the next ones are answered. */
+  readonly doorCalls: { room: RoomKey; call: DoorCall }[] = [];
+  answerDoor: (room: RoomKey, call: DoorCall, signal: AbortSignal) => Promise<DoorAnswer> = async () => ({ status: 200, headers: { 'content-type': 'application/json' }, body: '{}' });
+  async door(room: RoomKey, call: DoorCall, signal: AbortSignal): Promise<DoorAnswer> {
+    this.doorCalls.push({ room, call });
+    return this.answerDoor(room, call, signal);
   }
   close(): void {}
 }

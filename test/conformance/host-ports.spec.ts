@@ -4,6 +4,7 @@ import { request } from 'node:https';
 import type { Duplex } from 'node:stream';
 import { limits } from '@alcove/base';
 import { readIdentity } from './host-certificates';
+import { SurfaceCaller } from './host-surface-calls';
 import { HostProcess, readAnswer, roomName, runningOrder, sealedOrder, until } from './host-harness';
 
 const host = new HostProcess();
@@ -147,6 +148,12 @@ describe('a tunnel', () => {
       expect(await refused(path('ports/8080'))).toMatchObject({ status: 429, json: { code: 'guest.limit' } });
       const owners = await Promise.all(Array.from({ length: limits.hostAgent.streamsPerRoom - limits.hostAgent.portsPerRoom }, () => host.send('GET', path('logs?follow=true'))));
       expect(owners.map(({ statusCode }) => statusCode)).toEqual(owners.map(() => 200));
+      // A full room runs: in the words of E2B's clients, who would take a bare 429 for one that does not.
+      const exhausted = { code: 'resource_exhausted', message: 'too many requests into this room at once' };
+      const caller = new SurfaceCaller(host, edge, () => path('surface'));
+      expect(await caller.streamed('process.Process/Start', { process: { cmd: '/bin/true' } })).toEqual([{ flags: 2, message: { error: exhausted } }]);
+      expect(await caller.unary('process.Process/List', {})).toMatchObject({ status: 429, json: exhausted });
+      expect(await caller.call('GET', 'files?path=a')).toMatchObject({ status: 429, json: { code: 429, message: exhausted.message } });
       for (const one of owners) one.destroy();
     } finally {
       for (const one of strangers) one.destroy();

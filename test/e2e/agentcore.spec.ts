@@ -15,6 +15,7 @@ const session = 'session-of-the-agentcore-contract-0001';
 const recipe = {
   name: 'agentcore',
   start: ['node', '/opt/agent/agent.mjs'],
+  onFork: ['sh', '-c', 'head -c 8 /dev/urandom | od -An -tx1 > renewed'],
   npmPackages: ['bedrock-agentcore@0.4.4'],
   files: [{ from: 'agent.mjs', to: '/opt/agent/agent.mjs' }],
 };
@@ -175,4 +176,21 @@ it('sleeps and wakes with its memory, and with work that it does in the backgrou
   expect(await health()).toEqual({ status: 'HealthyBusy', time_of_last_update: since });
   await ask('stop thinking');
   expect((await health()).status).toBe('Healthy');
+});
+
+it('is copied: the copy knows what was said, runs what its template says for copies, and comes with a warning', async () => {
+  await ask('before the copy');
+  const answer = await platform.client.call('POST', `/v1/rooms/${room}/forks`, { json: { count: 2 } });
+  const { forks } = (await answer.json()) as { forks: { room: { id: string }; warnings: string[] }[] };
+  const renewed: string[] = [];
+  for (const { room: fork, warnings } of forks) {
+    expect(warnings.join()).toContain('safe to copy');
+    const said = await exec(platform, fork.id, 'cat renewed');
+    expect(said).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^( [0-9a-f]{2}){8}\n$/) });
+    renewed.push(said.stdout);
+    const heard = await platform.client.json<AgentSays>('POST', `/v1/rooms/${fork.id}/invocations`, { prompt: 'in the copy' });
+    expect(heard.heard.slice(-2)).toEqual(['before the copy', 'in the copy']);
+  }
+  expect(new Set(renewed).size).toBe(2);
+  expect((await exec(platform, room, 'cat renewed')).exitCode).toBe(1);
 });

@@ -2,11 +2,12 @@
  * `./alcove` as a person uses it: up, three curl lines, crashes, down. With the fake driver: what is tested is the door and the supervisor, not rooms.
  */
 import { execFile } from 'node:child_process';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inheritedEnvironment } from '../../apps/cli/src/cli.config';
+import { ensureCertificates } from '../../apps/cli/src/setup/certificates';
 
 interface Outcome {
   code: number;
@@ -32,10 +33,11 @@ jest.setTimeout(240_000);
 describe('./alcove', () => {
   const root = join(__dirname, '../..');
   let home: string;
+  let settings: Record<string, string> = {};
 
   const run = (command: string, args: string[]): Promise<Outcome> =>
     new Promise((resolve) => {
-      execFile(command, args, { cwd: root, env: inheritedEnvironment({ ALCOVE_HOME: home, ALCOVE_DRIVER: 'fake', NO_COLOR: '1' }) }, (error, stdout, stderr) => {
+      execFile(command, args, { cwd: root, env: inheritedEnvironment({ ALCOVE_HOME: home, ALCOVE_DRIVER: 'fake', NO_COLOR: '1', ...settings }) }, (error, stdout, stderr) => {
         resolve({ code: typeof error?.code === 'number' ? error.code : error ? -1 : 0, stdout, stderr });
       });
     });
@@ -125,6 +127,22 @@ describe('./alcove', () => {
     } finally {
       squatter.close();
     }
+  });
+
+  it("serves E2B's clients with a certificate, domain and address of one's own", async () => {
+    await alcove('down');
+    const own = join(home, 'own');
+    await mkdir(own);
+    await ensureCertificates(own, [], 'rooms.example.com');
+    settings = { ALCOVE_E2B_DOMAIN: 'rooms.example.com', ALCOVE_EDGE_ADDRESS: '127.0.0.2', ALCOVE_EDGE_CERT: join(own, 'public.crt') };
+    expect(await alcove('up')).toMatchObject({ code: 78, stderr: expect.stringContaining('ALCOVE_EDGE_KEY') });
+    settings['ALCOVE_EDGE_KEY'] = join(own, 'public.key');
+    const { e2b, key } = await up();
+    expect(e2b.lines).toEqual([`export E2B_DOMAIN=${e2b.domain}`, `export E2B_API_KEY=${key}`]);
+    const [name, port] = e2b.domain.split(':');
+    const call = ['-fsS', '--cacert', join(own, 'ca.crt'), '--resolve', `api.${name}:${port}:127.0.0.2`, '-H', `X-API-KEY: ${key}`, `https://api.${e2b.domain}/v2/sandboxes`];
+    expect(await run('curl', call)).toMatchObject({ code: 0, stdout: expect.stringMatching(/^\[/) });
+    expect((await alcove('doctor')).stdout).toContain('*.rooms.example.com');
   });
 });
 

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
+import { freePort } from '../../apps/cli/src/embedded-postgres';
 import { virtualMachines } from '../../apps/cli/src/platform/virtual-machines';
 import { ApiClient, ApiProblem, serverSentEvents } from '../../apps/cli/src/api-client';
 import { builtTemplate } from '../built-template';
@@ -52,7 +53,8 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
   const home = await mkdtemp(join(config.temporary, 'alcove-e2e-'));
   await chmod(home, 0o755);
   await shareTemplate(join(config.home, 'store'), join(home, 'store'));
-  const environment = { ...config.environment, ...options.env, ALCOVE_HOME: home };
+  // A port of its own for the edge: the one that people like best would be wanted by every platform that starts at this moment.
+  const environment = { ...config.environment, ALCOVE_E2B_DOMAIN: `alcove.test:${await freePort()}`, ...options.env, ALCOVE_HOME: home };
   const alcove = (...args: string[]) => run(join(options.checkout ?? root, 'alcove'), args, environment);
   const bringUp = async () => {
     const answer = await alcove('up', '--yes', '--json');

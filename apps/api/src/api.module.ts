@@ -5,12 +5,14 @@ import { Db, DbModule } from '@alcove/db';
 import { FleetModule } from '@alcove/fleet';
 import { IdentityModule } from '@alcove/identity';
 import { assertJobsReady, JobsModule, queueBackend } from '@alcove/jobs';
-import { KeysModule } from '@alcove/keys';
+import { KeysModule, keysOptions } from '@alcove/keys';
+import { MemoryModule } from '@alcove/memory';
 import { countRooms, RoomsModule } from '@alcove/rooms';
 import type { ApiConfig } from './config';
 import { EventsController } from './controllers/events.controller';
 import { FilesController } from './controllers/files.controller';
 import { InRoomController } from './controllers/in-room.controller';
+import { MemoryController } from './controllers/memory.controller';
 import { PlatformController } from './controllers/platform.controller';
 import { PortsController } from './controllers/ports.controller';
 import { ProcessesController } from './controllers/processes.controller';
@@ -35,7 +37,7 @@ import { CLOCK, LOG } from './tokens';
 
 /** The controllers of the public API; between them they handle every route of the table. */
 export const controllers = [
-  TenantsController, UsersController, RoomsController, SnapshotsController, EventsController, InRoomController, ProcessesController, TerminalsController, PortsController, FilesController, PlatformController,
+  TenantsController, UsersController, RoomsController, SnapshotsController, EventsController, InRoomController, ProcessesController, TerminalsController, PortsController, FilesController, MemoryController, PlatformController,
 ];
 /** And of E2B's face. */
 export const e2bControllers = [E2bSandboxesController, E2bSnapshotsController, E2bTemplatesController, E2bNotServedController];
@@ -76,8 +78,9 @@ export class ApiModule {
         AuditModule.forRoot({ clock }),
         JobsModule.forRoot({ backend, clock, log }),
         IdentityModule.forRoot({ platformKeySha256: config.platformKeySha256, countRooms, clock }),
-        KeysModule.forRoot({ rootKeyFile: config.rootKeyFile, clock }),
+        KeysModule.forRoot({ ...keysOptions(config.keys), clock, log }),
         FleetModule.forRoot({ tls: config.tls, clock, log }),
+        MemoryModule.forRoot({ clock, log }),
         RoomsModule.forRoot({ clock, log }),
       ],
       controllers: [...controllers, ...e2bControllers],

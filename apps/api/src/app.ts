@@ -3,9 +3,10 @@ import type { AddressInfo, Socket } from 'node:net';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { createLog, errorCode, limits, systemClock, type Clock, type Log } from '@alcove/base';
-import { Problem } from '@alcove/contracts';
+import { doors as knownDoors, Problem } from '@alcove/contracts';
 import { FleetService } from '@alcove/fleet';
 import { IdentityService } from '@alcove/identity';
+import { MemoryService } from '@alcove/memory';
 import { RoomsService } from '@alcove/rooms';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { ApiModule } from './api.module';
@@ -19,6 +20,7 @@ import { ProblemFilter } from './door/problems';
 import { Upgrades } from './door/upgrades';
 import { internalListener } from './internal/heartbeats';
 import { nestLog } from './nest-log';
+import { RoomDoors } from './room-doors/room-doors';
 
 /** A running API. */
 export interface Api {
@@ -81,7 +83,9 @@ export async function createApi(config: ApiConfig, parts: ApiParts = {}): Promis
   door.assertComplete();
   const [terminals, ports] = [app.get(TerminalsController), app.get(PortsController)];
   new Upgrades(door, calls, { pty: (call) => terminals.open(call), forwardPort: (call) => ports.upgrade(call) }, config.trustProxy !== false, log).install(app.getHttpServer() as Server);
-  const internal = internalListener(config.tls, app.get(FleetService), app.get(RoomsService), metrics, log);
+  const rooms = app.get(RoomsService);
+  const doors = new RoomDoors({ rooms, memory: app.get(MemoryService), log, told: (route, status) => metrics.doorCall(Object.hasOwn(knownDoors.memory.routes, route) ? route : 'unknown', status) });
+  const internal = internalListener(config.tls, { heartbeats: app.get(FleetService), edge: rooms, doors }, metrics, log);
   const close = async (): Promise<void> => {
     const server = app.getHttpServer() as Server;
     server.close();

@@ -12,10 +12,12 @@ describe("the API's settings", () => {
     ALCOVE_API_LISTEN: '127.0.0.1:8080',
     ALCOVE_INTERNAL_LISTEN: '127.0.0.1:8081',
     ALCOVE_DATABASE_URL: 'postgres://app:hunter2@127.0.0.1:5432/alcove?sslmode=disable',
+    ALCOVE_KEYS_DATABASE_URL: 'postgres://app:hunter2@127.0.0.1:5433/keys',
     ALCOVE_TLS_CA: pem,
     ALCOVE_TLS_CERT: pem,
     ALCOVE_TLS_KEY: pem,
     ALCOVE_ROOT_KEY_FILE: '/k',
+    ALCOVE_RECEIPT_KEY_FILE: '/r',
     ALCOVE_PLATFORM_KEY_SHA256: 'a'.repeat(64),
   };
 

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { Secret } from '@alcove/base';
-import { BadSettings, controlPlaneSettings, ListenAddress, readSettings, readTlsIdentity, TemplateName, withoutCredentials, type QueueSetting, type TlsIdentity } from '@alcove/contracts';
+import { BadSettings, controlPlaneSettings, describeKeys, keysConfig, ListenAddress, readSettings, readTlsIdentity, TemplateName, withoutCredentials, type KeysConfig, type QueueSetting, type TlsIdentity } from '@alcove/contracts';
 import { z } from 'zod';
 
 /** Whom Fastify believes the X-Forwarded- headers of: nobody, everybody, or these addresses and networks. */
@@ -34,9 +34,9 @@ export interface ApiConfig {
   /** Where hosts send their heartbeats, over mutual TLS. */
   readonly internalListen: ListenAddress;
   readonly databaseUrl: Secret<string>;
+  readonly keys: KeysConfig;
   readonly queue: QueueSetting;
   readonly tls: TlsIdentity;
-  readonly rootKeyFile: string;
   /** SHA-256 of the operator's key, hex: the key itself is nowhere on this machine. */
   readonly platformKeySha256: string;
   /** Who may read /docs and /openapi.json: holders of any key, everybody, nobody. */
@@ -55,9 +55,9 @@ export function apiConfig(environment: NodeJS.ProcessEnv = process.env): ApiConf
     listen: settings.ALCOVE_API_LISTEN,
     internalListen: settings.ALCOVE_INTERNAL_LISTEN,
     databaseUrl: new Secret(settings.ALCOVE_DATABASE_URL),
+    keys: keysConfig(settings),
     queue: settings.ALCOVE_QUEUE,
     tls: readTlsIdentity(settings),
-    rootKeyFile: settings.ALCOVE_ROOT_KEY_FILE,
     platformKeySha256: settings.ALCOVE_PLATFORM_KEY_SHA256,
     docs: settings.ALCOVE_DOCS,
     trustProxy: settings.ALCOVE_TRUST_PROXY,
@@ -68,13 +68,13 @@ export function apiConfig(environment: NodeJS.ProcessEnv = process.env): ApiConf
 
 /** What may be logged of the configuration at start. */
 export function describeConfig(config: ApiConfig): Record<string, unknown> {
-  const { listen, internalListen, rootKeyFile, docs, trustProxy, e2b, logLevel } = config;
+  const { listen, internalListen, docs, trustProxy, e2b, logLevel } = config;
   return {
     listen,
     internalListen,
     database: withoutCredentials(config.databaseUrl.expose()),
     queue: config.queue === 'postgres' ? 'postgres' : withoutCredentials(config.queue),
-    rootKeyFile,
+    keys: describeKeys(config.keys),
     docs,
     trustProxy,
     e2b,

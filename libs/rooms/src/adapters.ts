@@ -1,8 +1,8 @@
 import { limits } from '@alcove/base';
-import type { RoomKeys, RoomKind, RoomLifecycle, User } from '@alcove/contracts';
+import type { Erasure, RoomKeys, RoomKind, RoomLifecycle, User } from '@alcove/contracts';
 import type { Db, SqlTx } from '@alcove/db';
 import type { CountRooms, Users } from '@alcove/identity';
-import type { KeysService, RoomTokens } from '@alcove/keys';
+import type { Erasures, KeysService, RoomTokens } from '@alcove/keys';
 import type { RoomOwners, RoomSecrets } from './ports';
 import type { RoomLimit } from './rooms.store';
 
@@ -27,12 +27,12 @@ export class KeysSecrets implements RoomSecrets {
   }
 }
 
-/** RoomOwners by libs/identity; a destroyed user's keys go with it. */
+/** RoomOwners by libs/identity; a user is forgotten by libs/keys. */
 export class IdentityOwners implements RoomOwners<SqlTx> {
   constructor(
     private readonly db: Db,
     private readonly users: Users,
-    private readonly keys: KeysService,
+    private readonly erasures: Pick<Erasures, 'begin' | 'get' | 'proceed'>,
   ) {}
 
   async admit(tx: SqlTx, tenantId: string, userId: string): Promise<RoomLimit> {
@@ -52,14 +52,17 @@ export class IdentityOwners implements RoomOwners<SqlTx> {
     return this.users.markDestroying(tx, tenantId, userId);
   }
 
-  async markDestroyed(tx: SqlTx, tenantId: string, userId: string): Promise<boolean> {
-    const changed = await this.users.markDestroyed(tx, tenantId, userId);
-    if (changed) await this.destroyKeys(tx, tenantId, userId);
-    return changed;
+  beginErasure(tx: SqlTx, tenantId: string, userId: string, actor: string): Promise<{ id: string; go: () => void }> {
+    return this.erasures.begin(tx, { tenantId, userId }, actor);
   }
 
-  async destroyKeys(tx: SqlTx, tenantId: string, userId: string): Promise<void> {
-    await this.keys.destroyUserKeys(tx, { tenantId, userId, actor: 'system' });
+  async erasure(tenantId: string, userId: string): Promise<Erasure> {
+    await this.db.withTenantSql(tenantId, (tx) => this.users.get(tx, tenantId, userId));
+    return this.erasures.get({ tenantId, userId });
+  }
+
+  proceedErasure(tenantId: string, userId: string): Promise<boolean> {
+    return this.erasures.proceed({ tenantId, userId });
   }
 
   destroying(limit: number): Promise<{ tenantId: string; userId: string }[]> {

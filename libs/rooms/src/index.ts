@@ -1,5 +1,6 @@
 export { countRooms, IdentityOwners, KeysSecrets } from './adapters';
 export { assembleRooms, type AssembledRooms, type RoomsPorts } from './assemble';
+export type { HostedRoom, RoomOwner } from './door-rooms';
 export { decide, eventKinds, isMoving, mayLive, table, type Effect, type EventKind, type LifecycleEvent, type SagaKind, type Verdict } from './lifecycle/lifecycle';
 export { change, type Change } from './lifecycle/change';
 export { lifecycleText } from './lifecycle/lifecycle.text';

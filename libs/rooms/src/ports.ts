@@ -1,4 +1,4 @@
-import type { RoomKeys, RoomKind, RoomLifecycle, User } from '@alcove/contracts';
+import type { Erasure, RoomKeys, RoomKind, RoomLifecycle, User } from '@alcove/contracts';
 import type { Json, SqlTx } from '@alcove/db';
 import type { RoomTokens } from '@alcove/keys';
 import type { RoomLimit } from './rooms.store';
@@ -38,10 +38,12 @@ export interface RoomOwners<Scope = SqlTx> {
   user(scope: Scope, tenantId: string, userId: string): Promise<User>;
   /** From now on the user gets no room. False when it was so already. Throws `user.not_found`. */
   markDestroying(scope: Scope, tenantId: string, userId: string): Promise<boolean>;
-  /** Everything of the user is gone; its key too. */
-  markDestroyed(scope: Scope, tenantId: string, userId: string): Promise<boolean>;
-  /** Removes the user's key for good; again does nothing. */
-  destroyKeys(scope: Scope, tenantId: string, userId: string): Promise<void>;
+  /** Begins to forget the user, or finds that it has begun; `go` is called after the commit. The user's keys go first, whatever its rooms do. */
+  beginErasure(scope: Scope, tenantId: string, userId: string, actor: string): Promise<{ id: string; go: () => void }>;
+  /** Throws `user.not_found`, `erasure.not_found`. */
+  erasure(tenantId: string, userId: string): Promise<Erasure>;
+  /** No room of the user is left: goes on with the erasure as far as it gets now. True when the user is destroyed. */
+  proceedErasure(tenantId: string, userId: string): Promise<boolean>;
   /** Users of any tenant that are being destroyed. */
   destroying(limit: number): Promise<{ tenantId: string; userId: string }[]>;
 }

@@ -74,8 +74,13 @@ export class RoomCopies<Scope> {
     const made: (RoomRecord | Problem)[] = [];
     // One after the other: each is counted against the user's limit.
     for (let i = 0; i < count; i++) made.push(await this.parts.births.copy(principal, source, { kind, lifecycle, network, metadata, snapshotName: null }).catch(asProblem));
-    const forks = await Promise.all(made.map((one) => (isProblem(one) ? { problem: one } : this.#forked(one, signal))));
-    await this.#sourceIsBack(source, made.flatMap((one) => (isProblem(one) ? [] : [one.id])), signal);
+    const born = made.filter((one): one is RoomRecord => !isProblem(one));
+    const forks = await Promise.all(made.map((one) => (isProblem(one) ? { problem: one } : this.#forked(one, signal)))).catch(async (error: unknown) => {
+      // The caller left: it knows none of their names, and nobody else ever will.
+      await Promise.all(born.map((one) => this.#destroy(one, 'caller_left')));
+      throw error;
+    });
+    await this.#sourceIsBack(source, born.map(({ id }) => id), signal);
     const warnings = await this.#warnings(source);
     return forks.map((fork) => ('room' in fork ? { ...fork, warnings } : fork));
   }
@@ -95,9 +100,14 @@ export class RoomCopies<Scope> {
     try {
       return await this.parts.waiter.until(key, made, { judge, joins: false, onTimeout: 'room.wake_timeout', signal });
     } catch (error) {
-      if (!signal?.aborted) await this.parts.mover.apply(key, { kind: 'destroy', reason: 'copy_failed' }, { actor: 'system' }).catch(() => undefined);
+      if (!signal?.aborted) await this.#destroy(made, 'copy_failed');
       throw error;
     }
+  }
+
+  /** As far as it can be done now; what is left of a copy that failed, the reconcilers find. */
+  async #destroy({ tenantId, id }: RoomRecord, reason: string): Promise<void> {
+    await this.parts.mover.apply({ tenantId, roomId: id }, { kind: 'destroy', reason }, { actor: 'system' }).catch(() => undefined);
   }
 
   /** Whoever copies a room that runs goes on with it: it runs again, as far as it can be waited for. */

@@ -36,6 +36,11 @@ export class RoomPolicies<Scope> {
     return this.#edit(principal, roomId, 'room.set_network', ({ kind, network: { allowPublicTraffic } }) => ({ network: RoomNetwork.parse({ ...networkOf(kind), allowPublicTraffic, ...asked }) }));
   }
 
+  /** Replaces the way out; the way in stays as it is at that moment. */
+  setEgress(principal: Principal, roomId: string, egress: Omit<RoomNetwork, 'allowPublicTraffic' | 'maskRequestHost'>): Promise<Room> {
+    return this.#edit(principal, roomId, 'room.set_network', ({ network }) => ({ network: RoomNetwork.parse({ ...network, ...egress }) }));
+  }
+
   setMetadata(principal: Principal, roomId: string, metadata: Readonly<Record<string, string>>): Promise<Room> {
     return this.#edit(principal, roomId, 'room.set_metadata', () => ({ metadata: Metadata.parse(metadata) }));
   }

@@ -1,9 +1,9 @@
 import { limits, type Log } from '@alcove/base';
-import type { User } from '@alcove/contracts';
+import type { DestroyedUser } from '@alcove/contracts';
 import type { SqlTx } from '@alcove/db';
 import type { Outbox } from '@alcove/jobs';
-import { mayLive } from './lifecycle/lifecycle';
 import type { InTransaction, RoomAudit, RoomOwners } from './ports';
+import type { RoomRecord } from './room';
 import type { RoomMover } from './room-mover';
 import type { RoomKey, RoomsStore } from './rooms.store';
 
@@ -17,39 +17,45 @@ export interface RoomUsersParts<Scope = SqlTx> {
   readonly log: Log;
 }
 
-/** Destroys a user: no new room, then an end to every room, then its keys, then what is left. Each call does what can be done now; a reconciler calls until it is done. */
+/**
+ * Destroys a user: no new room, its keys first (libs/keys, Erasures), then an end to every room, then what is left. Each call does what can be done now; the erasure's
+ * saga and a reconciler call until it is done.
+ */
 export class RoomUsers<Scope = SqlTx> {
   constructor(private readonly parts: RoomUsersParts<Scope>) {}
 
-  /** Begins; resolves with the user as it then is. Problem `user.not_found`. */
-  async destroy(tenantId: string, userId: string, actor: string): Promise<User> {
+  /** Begins; resolves with the user as it then is and the id of its erasure. Problem `user.not_found`. */
+  async destroy(tenantId: string, userId: string, actor: string): Promise<DestroyedUser> {
     const { owners, outbox, audit, inTransaction, log } = this.parts;
-    const user = await inTransaction(tenantId, async (scope) => {
-      if (await owners.markDestroying(scope, tenantId, userId)) {
+    const { user, erasure } = await inTransaction(tenantId, async (scope) => {
+      const first = await owners.markDestroying(scope, tenantId, userId);
+      const begun = await owners.beginErasure(scope, tenantId, userId, actor);
+      if (first) {
         await outbox.enqueue(scope, 'user.destroy', { userId, tenantId });
         await audit.append(scope, { tenantId, actor, action: 'user.destroy', resource: `user:${userId}`, facts: {} });
       }
-      return owners.user(scope, tenantId, userId);
+      return { user: await owners.user(scope, tenantId, userId), erasure: begun };
     });
+    erasure.go();
     this.finish(tenantId, userId).catch((err: unknown) => log.info({ err, userId }, 'a user cannot be destroyed yet'));
-    return user;
+    return { ...user, erasureId: erasure.id };
   }
 
-  /**
-   * True when nothing of the user is left. The keys go as soon as none of its rooms can live again: what is left on disks then cannot be read, and to remove it may
-   * wait for a host that is away.
-   */
+  /** True when nothing of the user is left. */
   async finish(tenantId: string, userId: string): Promise<boolean> {
-    const { store, owners, inTransaction } = this.parts;
-    const rooms = await store.list(tenantId, { userId, kinds: ['room', 'sandbox', 'snapshot'], limit: limits.page.max });
-    let over = rooms.length < limits.page.max;
-    for (const room of rooms) over = (await this.#end({ tenantId, roomId: room.id })) && over;
-    if (rooms.length > 0) {
-      if (over) await inTransaction(tenantId, (scope) => owners.destroyKeys(scope, tenantId, userId));
-      return false;
-    }
-    await inTransaction(tenantId, (scope) => owners.markDestroyed(scope, tenantId, userId));
-    return true;
+    return (await this.purge(tenantId, userId)).over && this.parts.owners.proceedErasure(tenantId, userId);
+  }
+
+  /** Ends every room of the user, as far as that goes now. Over when there is none left; `rooms` are those that it found. To remove what lies on a host may wait for that host. */
+  async purge(tenantId: string, userId: string): Promise<{ over: boolean; rooms: readonly RoomRecord[] }> {
+    const rooms = await this.roomsOf(tenantId, userId);
+    for (const room of rooms) await this.#end({ tenantId, roomId: room.id });
+    return { over: rooms.length === 0, rooms };
+  }
+
+  /** Rooms, sandboxes and snapshots that are not destroyed; a page of them. */
+  roomsOf(tenantId: string, userId: string): Promise<RoomRecord[]> {
+    return this.parts.store.list(tenantId, { userId, kinds: ['room', 'sandbox', 'snapshot'], limit: limits.page.max });
   }
 
   /** For the reconciler. One user that cannot be destroyed yet keeps no other from it. */
@@ -65,15 +71,13 @@ export class RoomUsers<Scope = SqlTx> {
     return report;
   }
 
-  /** Begins to destroy a room; true when nothing of it may live, now or ever: it is unwanted for good, and every incarnation is known to be over. */
-  async #end(key: RoomKey): Promise<boolean> {
-    const { store, mover, log } = this.parts;
+  /** Wants the room gone; what comes of it is the reconcilers' too. */
+  async #end(key: RoomKey): Promise<void> {
+    const { mover, log } = this.parts;
     try {
       await mover.apply(key, { kind: 'destroy', reason: 'user_destroyed' }, { actor: 'system' });
     } catch (err) {
       log.warn({ err, roomId: key.roomId }, 'a room of a user cannot be destroyed yet');
     }
-    const found = await store.find(key.tenantId, key.roomId);
-    return !found || (found.room.wanted === 'gone' && !mayLive(found.room.state) && found.open.length === 0);
   }
 }

@@ -4,12 +4,13 @@ import { Db, Notices } from '@alcove/db';
 import { FleetService, HostClient } from '@alcove/fleet';
 import { Users } from '@alcove/identity';
 import { Outbox, ReconcilerDriver, SagaRunner } from '@alcove/jobs';
-import { KeysService } from '@alcove/keys';
+import { Erasures, KeysService } from '@alcove/keys';
 import { type DynamicModule, Module } from '@nestjs/common';
 import { IdentityOwners, KeysSecrets } from './adapters';
 import { assembleRooms, type AssembledRooms } from './assemble';
 import { RoomMover } from './room-mover';
 import { RoomUsers } from './room-users';
+import { RoomsPurge } from './rooms-purge';
 import { RoomsService } from './rooms.service';
 import { RoomsStore } from './rooms.store';
 import { PostgresRoomsStore, roomChannel } from './rooms.store.postgres';
@@ -31,6 +32,7 @@ interface Libs {
   readonly audit: Audit;
   readonly users: Users;
   readonly keys: KeysService;
+  readonly erasures: Erasures;
   readonly outbox: Outbox;
   readonly runner: SagaRunner;
   readonly reconcilers: ReconcilerDriver;
@@ -51,9 +53,9 @@ export class RoomsModule {
       providers: [
         {
           provide: LIBS,
-          inject: [Db, Notices, Audit, Users, KeysService, Outbox, SagaRunner, ReconcilerDriver, FleetService, HostClient],
-          useFactory: (db: Db, notices: Notices, audit: Audit, users: Users, keys: KeysService, outbox: Outbox, runner: SagaRunner, reconcilers: ReconcilerDriver, fleet: FleetService, hosts: HostClient): Libs => ({
-            db, notices, audit, users, keys, outbox, runner, reconcilers, fleet, hosts,
+          inject: [Db, Notices, Audit, Users, KeysService, Erasures, Outbox, SagaRunner, ReconcilerDriver, FleetService, HostClient],
+          useFactory: (db: Db, notices: Notices, audit: Audit, users: Users, keys: KeysService, erasures: Erasures, outbox: Outbox, runner: SagaRunner, reconcilers: ReconcilerDriver, fleet: FleetService, hosts: HostClient): Libs => ({
+            db, notices, audit, users, keys, erasures, outbox, runner, reconcilers, fleet, hosts,
           }),
         },
         { provide: RoomsStore, inject: [Db], useFactory: (db: Db) => new PostgresRoomsStore(db) },
@@ -69,13 +71,13 @@ export class RoomsModule {
 
 function assemble(libs: Libs, store: RoomsStore, options: RoomsModuleOptions): AssembledRooms {
   const { clock = systemClock, log = createLog('rooms'), defaultTemplate } = options;
-  const { db, notices, audit, users, keys, outbox, runner, fleet, hosts } = libs;
+  const { db, notices, audit, users, keys, erasures, outbox, runner, fleet, hosts } = libs;
   const rooms = assembleRooms({
     store,
     runner,
     outbox,
     audit,
-    owners: new IdentityOwners(db, users, keys),
+    owners: new IdentityOwners(db, users, erasures),
     secrets: new KeysSecrets(keys),
     inTransaction: (tenantId, work) => db.withTenantSql(tenantId, work),
     fleet,
@@ -84,6 +86,7 @@ function assemble(libs: Libs, store: RoomsStore, options: RoomsModuleOptions): A
     log,
     ...(defaultTemplate !== undefined && { defaultTemplate }),
   });
+  erasures.register(new RoomsPurge(db, rooms.users));
   libs.reconcilers.register(...rooms.reconcilers);
   notices.listen(roomChannel, { onNotice: (payload) => rooms.watchers.heard(payload), onGap: () => rooms.watchers.mayHaveMissed() });
   return rooms;

@@ -1,12 +1,13 @@
 import { type Clock, limits, type Random } from '@alcove/base';
 import {
   type CreateRoom, isProblem, ListRooms, Problem, type CreateSnapshot, type EdgeRoute, type ForkRoom, type ListSnapshots, type Principal, type ProblemCode, type Room, type RoomAccess,
-  type RoomEnding, type RoomEvent, type RoomLifecycle, type RoomNetwork, type RoomPage, type Snapshot, type SnapshotPage, type User, type WakeAnswer,
+  type DestroyedUser, type Erasure, type RoomEnding, type RoomEvent, type RoomLifecycle, type RoomNetwork, type RoomPage, type Snapshot, type SnapshotPage, type WakeAnswer,
 } from '@alcove/contracts';
 import type { SqlTx } from '@alcove/db';
 import type { FleetService, HostClient } from '@alcove/fleet';
 import { actorOf, requireScope, tenantOf } from '@alcove/identity';
 import type { z } from 'zod';
+import { DoorRooms, type HostedRoom, type RoomOwner } from './door-rooms';
 import { EdgeRoutes } from './edge-routes';
 import type { KeysAhead } from './keys-ahead';
 import { askedReason, freshImageOf } from './lifecycle/change';
@@ -54,6 +55,7 @@ export class RoomsService<Scope = SqlTx> {
   readonly #policies: RoomPolicies<Scope>;
   readonly #copies: RoomCopies<Scope>;
   readonly #edges: EdgeRoutes<Scope>;
+  readonly #doors: DoorRooms<Scope>;
 
   constructor(parts: RoomsServiceParts<Scope>) {
     this.#parts = parts;
@@ -62,6 +64,7 @@ export class RoomsService<Scope = SqlTx> {
     this.#policies = new RoomPolicies(parts);
     this.#copies = new RoomCopies({ ...parts, acts: this.#acts, births: this.#births });
     this.#edges = new EdgeRoutes({ ...parts, acts: this.#acts });
+    this.#doors = new DoorRooms(parts);
   }
 
   /**
@@ -141,6 +144,10 @@ export class RoomsService<Scope = SqlTx> {
     return this.#policies.setNetwork(principal, roomId, network);
   }
 
+  async setEgress(principal: Principal, roomId: string, egress: Omit<RoomNetwork, 'allowPublicTraffic' | 'maskRequestHost'>): Promise<Room> {
+    return this.#policies.setEgress(principal, roomId, egress);
+  }
+
   /** Replaces all of it. */
   async setMetadata(principal: Principal, roomId: string, metadata: Readonly<Record<string, string>>): Promise<Room> {
     return this.#policies.setMetadata(principal, roomId, metadata);
@@ -197,6 +204,11 @@ export class RoomsService<Scope = SqlTx> {
     return this.#edges.wake(roomId, signal);
   }
 
+  /** For a room's door: whose the room is that this host runs in this incarnation. Problem `incarnation.stale` unless it is the live one, and there. */
+  async ownerOf(room: HostedRoom): Promise<RoomOwner> {
+    return this.#doors.ownerOf(room);
+  }
+
   /** Adds or replaces variables; they count from the next start of the agent. Problem `request.invalid` beyond `limits.room.envVars` or `envBytes`. */
   async setEnv(principal: Principal, roomId: string, vars: Env): Promise<Room> {
     return this.#editEnv(principal, roomId, (env) => ({ ...env, ...vars }));
@@ -241,12 +253,12 @@ export class RoomsService<Scope = SqlTx> {
     return isLost(applied.room ?? undefined, incarnation);
   }
 
-  /** The room's events with numbers above `after` (all of them without it; none of them beyond the last), in order. A destroyed room's can still be read. */
-  async events(principal: Principal, roomId: string, query: { after?: string; limit?: number } = {}): Promise<RoomEvent[]> {
+  /** The room's events with numbers above `after` (all of them without it; none of them beyond the last) and not before `from` (milliseconds since 1970), in order. A destroyed room's can still be read. */
+  async events(principal: Principal, roomId: string, query: { after?: string; from?: number; limit?: number } = {}): Promise<RoomEvent[]> {
     requireScope(principal, 'rooms:read');
     const tenantId = tenantOf(principal);
     const after = query.after === undefined ? 0 : Number(query.after);
-    const events = await this.#parts.store.events(tenantId, roomId, Number.isNaN(after) ? 0 : after, query.limit ?? limits.page.max);
+    const events = await this.#parts.store.events(tenantId, roomId, Number.isNaN(after) ? 0 : after, query.limit ?? limits.page.max, query.from);
     if (events.length === 0 && !(await this.#parts.store.find(tenantId, roomId))) throw new Problem('room.not_found');
     return events;
   }
@@ -256,10 +268,16 @@ export class RoomsService<Scope = SqlTx> {
     return this.#parts.watchers.subscribe(roomId, () => onNews());
   }
 
-  /** The user gets no more rooms, those it has are destroyed, and then its keys. Problem `user.not_found`. */
-  async destroyUser(principal: Principal, userId: string): Promise<User> {
+  /** The user gets no more rooms, its keys are destroyed, and then the rooms it has. Problem `user.not_found`. */
+  async destroyUser(principal: Principal, userId: string): Promise<DestroyedUser> {
     requireScope(principal, 'users:write');
     return this.#parts.users.destroy(tenantOf(principal), userId, actorOf(principal));
+  }
+
+  /** How far the erasure of a user is. Problem `erasure.not_found`. */
+  async erasure(principal: Principal, userId: string): Promise<Erasure> {
+    requireScope(principal, 'users:write');
+    return this.#parts.owners.erasure(tenantOf(principal), userId);
   }
 
   /** A connection breaks before the host has heard of it: where it broke, a host that still counts the room as running is asked again. */

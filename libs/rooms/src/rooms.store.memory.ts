@@ -1,9 +1,9 @@
 import { Cleanup, KeyedQueue } from '@alcove/base';
-import { Problem, type RoomEvent } from '@alcove/contracts';
+import type { RoomEvent } from '@alcove/contracts';
 import type { MemoryScope } from '@alcove/jobs';
 import { mayLive } from './lifecycle/lifecycle';
 import type { RoomRecord } from './room';
-import { limitOf, RoomsStore, shownKinds, type IncarnationRecord, type IncarnationReport, type LocatedRoom, type RoomKey, type RoomLimit, type RoomQuery, type RoomSave, type RoomWithIncarnations } from './rooms.store';
+import { limitOf, limitReached, RoomsStore, shownKinds, type IncarnationRecord, type IncarnationReport, type LocatedRoom, type RoomKey, type RoomLimit, type RoomQuery, type RoomSave, type RoomWithIncarnations } from './rooms.store';
 
 interface Held {
   room: RoomRecord;
@@ -37,7 +37,7 @@ export class MemoryRoomsStore extends RoomsStore<MemoryScope | undefined> {
       atomically(async (scope) => {
         const allowed = limitOf(save.next.kind, await admit(scope));
         const others = [...this.#rooms.values()].filter(({ room }) => room.tenantId === tenantId && room.userId === userId && room.kind === save.next.kind && room.wanted !== 'gone');
-        if (others.length >= allowed) throw new Problem('room.limit');
+        if (others.length >= allowed) throw limitReached(save.next.kind, allowed);
         await also(scope);
         const held: Held = { room: save.next, incarnations: new Map(), events: [] };
         this.#rooms.set(id, held);
@@ -74,9 +74,9 @@ export class MemoryRoomsStore extends RoomsStore<MemoryScope | undefined> {
     if (held) take(held, report, now);
   }
 
-  override async events(tenantId: string, roomId: string, after: number, limit: number): Promise<RoomEvent[]> {
+  override async events(tenantId: string, roomId: string, after: number, limit: number, from = 0): Promise<RoomEvent[]> {
     const events = this.#of({ tenantId, roomId })?.events ?? [];
-    return events.filter((event) => Number(event.id) > after).slice(0, limit);
+    return events.filter((event) => Number(event.id) > after && Date.parse(event.at) >= from).slice(0, limit);
   }
 
   override async openOn(hostId: string): Promise<{ room: RoomRecord; incarnation: IncarnationRecord }[]> {

@@ -1,9 +1,9 @@
-import { Problem, type RoomEvent } from '@alcove/contracts';
+import type { RoomEvent } from '@alcove/contracts';
 import { type Db, type SqlTx, type SystemReason } from '@alcove/db';
 import type { RoomRecord } from './room';
 import { fromIncarnationRow, fromRoomRow, type IncarnationRow, type RoomRow, toRoomRow } from './room-row';
 import { noticeOf } from './room-watchers';
-import { limitOf, RoomsStore, shownKinds, type IncarnationRecord, type IncarnationReport, type LocatedRoom, type RoomKey, type RoomLimit, type RoomQuery, type RoomSave, type RoomWithIncarnations } from './rooms.store';
+import { limitOf, limitReached, RoomsStore, shownKinds, type IncarnationRecord, type IncarnationReport, type LocatedRoom, type RoomKey, type RoomLimit, type RoomQuery, type RoomSave, type RoomWithIncarnations } from './rooms.store';
 
 /** On which `NOTIFY` channel a save is told; heard after the commit only. */
 export const roomChannel = 'alcove_room';
@@ -78,7 +78,7 @@ export class PostgresRoomsStore extends RoomsStore<SqlTx> {
       const allowed = limitOf(kind, await admit(tx));
       const counted = await tx.$queryRaw<{ rooms: number }[]>`
         select count(*)::int as rooms from room where tenant_id = ${tenantId}::uuid and user_id = ${userId} and kind = ${kind} and state <> 'destroyed' and wanted <> 'gone'`;
-      if ((counted[0]?.rooms ?? 0) >= allowed) throw new Problem('room.limit');
+      if ((counted[0]?.rooms ?? 0) >= allowed) throw limitReached(kind, allowed);
       // As the row before the first one, so that the first save is like every other.
       const before = { ...toRoomRow(save.next), generation: save.next.generation - 1 };
       await tx.$executeRaw`insert into room select * from jsonb_populate_record(null::room, ${JSON.stringify(before)}::jsonb)`;
@@ -99,11 +99,12 @@ export class PostgresRoomsStore extends RoomsStore<SqlTx> {
     await this.#db.asSystemSql('host-report', (tx) => writeReport(tx, key.roomId, report, now));
   }
 
-  override async events(tenantId: string, roomId: string, after: number, limit: number): Promise<RoomEvent[]> {
+  override async events(tenantId: string, roomId: string, after: number, limit: number, from = 0): Promise<RoomEvent[]> {
     const rows = await this.#db.withTenantSql(
       tenantId,
       async (tx) => tx.$queryRaw<{ event: RoomEvent }[]>`
-        select event from room_event where tenant_id = ${tenantId}::uuid and room_id = ${roomId} and number > ${clampInt(after)} order by number limit ${limit}`,
+        select event from room_event where tenant_id = ${tenantId}::uuid and room_id = ${roomId} and number > ${clampInt(after)}
+          and (event->>'at')::timestamptz >= ${new Date(from)}::timestamptz order by number limit ${limit}`,
     );
     return rows.map(({ event }) => event);
   }

@@ -1,5 +1,5 @@
 import { limits } from '@alcove/base';
-import type { IncarnationPhase, RoomEvent, RoomState } from '@alcove/contracts';
+import { Problem, type IncarnationPhase, type RoomEvent, type RoomState } from '@alcove/contracts';
 import type { SqlTx, SystemReason } from '@alcove/db';
 import type { RecordKind, RoomRecord } from './room';
 
@@ -92,6 +92,12 @@ export function limitOf(kind: RecordKind, { roomsPerUser, sandboxesPerUser = lim
   return { room: roomsPerUser, sandbox: sandboxesPerUser, snapshot: snapshotsPerUser }[kind];
 }
 
+/** The Problem `room.limit`, with what can be done about it. */
+export function limitReached(kind: RecordKind, allowed: number): Problem {
+  const raise = kind === 'snapshot' ? '' : `, or let the operator raise ${kind === 'room' ? 'roomsPerUser' : 'sandboxesPerUser'} of the tenant`;
+  return new Problem('room.limit', { detail: `this user has ${allowed} of ${allowed} ${kind === 'room' ? 'rooms' : kind === 'sandbox' ? 'sandboxes' : 'snapshots'}: destroy one${raise}` });
+}
+
 /**
  * Where rooms are. Also the injection token. Implementations: Postgres and memory, under one contract suite. `Scope` is an open transaction: what
  * `also` writes in it is kept or lost with the save. Times are wall-clock milliseconds.
@@ -110,7 +116,7 @@ export abstract class RoomsStore<Scope = SqlTx> {
   /** Takes a host's word on one incarnation, without touching the room. Older sequences are ignored; `gone` closes it. */
   abstract report(key: RoomKey, report: IncarnationReport, now: number): Promise<void>;
   /** Events of one room with a number above `after`, in order. */
-  abstract events(tenantId: string, roomId: string, after: number, limit: number): Promise<RoomEvent[]>;
+  abstract events(tenantId: string, roomId: string, after: number, limit: number, from?: number): Promise<RoomEvent[]>;
   /** Open incarnations on a host, of every tenant, with the row of each one's room. */
   abstract openOn(hostId: string): Promise<{ room: RoomRecord; incarnation: IncarnationRecord }[]>;
   /** Open incarnations of every tenant that the row of their room does not count on any more: not the newest one, or the room rests without a VM. */

@@ -16,6 +16,12 @@ export interface GuestSession {
    */
   connect(port: number, waitMs: number, signal: AbortSignal, options?: { hello?: boolean }): Promise<Duplex>;
   /**
+   * Waits for the next connection that a program in the room makes to one of these names (host names, which then mean a loopback address in the room); its bytes. What
+   * comes out of it is the program's: hostile. One call takes one connection. Problems: `guest.unsupported` (a guest that is too old to have doors), `guest.limit` (a
+   * program of the room has taken the doors' port).
+   */
+  openDoor(names: readonly string[], signal: AbortSignal): Promise<Duplex>;
+  /**
    * Starts a process that outlives this stream: aborting the signal, the host agent's end and a sleep only stop the listening, while the process goes on; only its
    * timeout, a signal and the machine's end end it. Events as exec's, with `stdout` for a terminal's output; never truncated.
    */

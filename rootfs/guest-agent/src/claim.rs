@@ -34,7 +34,7 @@ pub fn serve(stream: &Stream, fields: &Fields, room: &Room) -> Outcome<()> {
     sys::reseed_kernel(claim.entropy)?;
     sys::set_wall_clock(claim.wall_clock_ns)?;
     if claim.mode != "resumed" {
-        take_identity(&claim, &mut identity)?;
+        take_identity(&claim, &mut identity, &room.doors.hosts_lines())?;
     }
     let id = random_hex()?;
     write_environment(&claim, room)?;
@@ -123,12 +123,12 @@ fn is_hostname(text: &str) -> bool {
 
 /// `/etc/machine-id`, `/etc/hostname` and `/etc/hosts` are links to files in `/run/alcove`: identity lives in memory, and a
 /// claim writes nothing to the disk.
-fn take_identity(claim: &Claim, identity: &mut Identity) -> io::Result<()> {
+fn take_identity(claim: &Claim, identity: &mut Identity, doors: &str) -> io::Result<()> {
     let machine_id = claim.machine_id.unwrap_or_default();
     let hostname = claim.hostname.unwrap_or_default();
     identity.boot_nonce = random_hex()?;
     identity.boot_id = random_uuid()?;
-    let hosts = format!("127.0.0.1 localhost\n127.0.1.1 {}\n::1 localhost\n", hostname);
+    let hosts = format!("127.0.0.1 localhost\n127.0.1.1 {}\n::1 localhost\n{}", hostname, doors);
     replace("machine-id", 0o444, format!("{}\n", machine_id).as_bytes())?;
     replace("hostname", 0o644, format!("{}\n", hostname).as_bytes())?;
     replace("hosts", 0o644, hosts.as_bytes())?;
@@ -169,7 +169,7 @@ fn write_claim(claim: &Claim, identity: &Identity, id: &str) -> io::Result<()> {
 }
 
 /// Writes a file of `/run/alcove` beside and renames it, so that a reader sees the old or the new one.
-fn replace(name: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
+pub fn replace(name: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
     let path = format!("{}/{}", DIRECTORY, name);
     let beside = format!("{}.new", path);
     let _ = fs::remove_file(&beside);

@@ -28,6 +28,11 @@ pub fn serve(stream: &Stream, fields: &Fields) -> Outcome<()> {
     if hello {
         stream.message(&[])?;
     }
+    carry(stream, socket)
+}
+
+/// Bytes both ways, until both directions have ended.
+pub fn carry(stream: &Stream, socket: TcpStream) -> Outcome<()> {
     socket.set_nodelay(true)?;
     socket.set_nonblocking(true)?;
     let mut pump = Pump {

@@ -2,7 +2,7 @@
 //! claim after it has been taken: nothing of the room runs with another room's randomness, identity or clock. After a sleep that came
 //! to nothing, the next ping or service thaws it. (cgroup v2: https://docs.kernel.org/admin-guide/cgroup-v2.html#core-interface-files)
 
-use crate::sys;
+use crate::{door, sys};
 use std::fs;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +23,7 @@ pub fn prepare() -> io::Result<()> {
     // The guest agent, outside the group, then gets as much of the processor as all of the room together, so that it answers however
     // much runs there. A kernel without this controller does it less well, and that is all.
     let _ = fs::write(format!("{}/cgroup.subtree_control", MOUNT), "+cpu");
+    door::prepare(GROUP);
     Ok(())
 }
 

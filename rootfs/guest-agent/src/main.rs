@@ -6,6 +6,7 @@ mod channel;
 mod claim;
 mod connect;
 mod course;
+mod door;
 mod entries;
 mod exec;
 mod failure;

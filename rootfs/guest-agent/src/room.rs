@@ -1,5 +1,6 @@
 //! What the services share: the template, the claim and the agent's supervisor.
 
+use crate::door::Doors;
 use crate::kept::Kept;
 use crate::logs::Log;
 use crate::supervisor::Supervisor;
@@ -11,6 +12,7 @@ pub struct Room {
     pub supervisor: Supervisor,
     pub log: Log,
     pub kept: Kept,
+    pub doors: Doors,
     identity: Mutex<Identity>,
 }
 
@@ -32,6 +34,7 @@ impl Room {
             supervisor: Supervisor::new(),
             log: Log::new(),
             kept: Kept::new(),
+            doors: Doors::new(),
             identity: Mutex::new(Identity::default()),
         }
     }

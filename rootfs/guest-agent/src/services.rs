@@ -5,7 +5,7 @@ use crate::failure::{refuse, Outcome, DENIED, UNSUPPORTED};
 use crate::fields::Fields;
 use crate::room::Room;
 use crate::stream::Stream;
-use crate::{claim, connect, entries, exec, figures, files, freezer, logs, processes, ready, supervisor, watch, write};
+use crate::{claim, connect, door, entries, exec, figures, files, freezer, logs, processes, ready, supervisor, watch, write};
 use std::sync::Arc;
 
 /// Serves one stream to its end. Its caller sends END or RESET.
@@ -28,6 +28,7 @@ pub fn serve(stream: &Arc<Stream>, fields: &Fields, room: &Room, channel: &Chann
         "signal" => processes::signal(fields, room),
         "resize" => processes::resize(fields, room),
         "connect" => connect::serve(stream, fields),
+        "door" => door::serve(stream, fields, &room.doors),
         "fileRead" => files::read(stream, fields),
         "fileWrite" => write::serve(stream, fields),
         "fileList" => entries::list(stream, fields),

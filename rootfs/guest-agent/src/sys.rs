@@ -13,6 +13,7 @@ use std::time::Duration;
 pub mod attributes;
 pub mod inotify;
 pub mod machine;
+pub mod redirect;
 pub mod terminal;
 
 pub use self::machine::{

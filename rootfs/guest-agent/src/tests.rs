@@ -11,6 +11,7 @@ use crate::template::{split_pair, Template};
 use crate::users;
 use std::sync::Arc;
 
+mod door;
 mod files;
 mod kept;
 

@@ -126,7 +126,7 @@ describe('read', () => {
   });
 
   it('reads files of no length of their own without hanging', async () => {
-    expect(typeof (await sandbox.files.read('/proc/version'))).toBe('string');
+    expect(await sandbox.files.read('/proc/version')).toMatch(/^Linux version \S+ .*\n$/);
   });
 });
 

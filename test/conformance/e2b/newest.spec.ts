@@ -35,8 +35,8 @@ withAll('what the registry has', () => {
     expect(JSON.parse(await e2b('sandbox', 'list', '--format', 'json'))).toEqual([expect.objectContaining({ sandboxId: id })]);
     expect(await e2b('sandbox', 'info', id)).toContain(id);
     expect(await e2b('sandbox', 'exec', id, 'echo said by $((40 + 2))')).toContain('said by 42');
-    expect(await e2b('sandbox', 'logs', id)).toEqual(expect.any(String));
-    await e2b('sandbox', 'metrics', id);
+    expect(await e2b('sandbox', 'logs', id)).toContain(id);
+    expect(await e2b('sandbox', 'metrics', id)).toMatch(/CPU/i);
     await e2b('sandbox', 'pause', id);
     expect((await Sandbox.getInfo(id, mine.at)).state).toBe('paused');
     await e2b('sandbox', 'resume', id);

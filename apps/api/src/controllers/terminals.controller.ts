@@ -54,7 +54,10 @@ export class TerminalsController {
       const answer = await this.roomCalls.open({ ...this.#room(call), wake: query.wake, signal: heard, method: query.pid === undefined ? 'POST' : 'GET', path, ...sent });
       const output = processEvents(answer.body);
       const pid = await startedPid(output);
-      const connection = await this.#handshake(request, socket, head);
+      const connection = await this.#handshake(request, socket, head).catch(async (error: unknown) => {
+        if (query.pid === undefined) await this.#end(call, pid);
+        throw error;
+      });
       await this.#serve(call, connection, pid, output);
     } finally {
       listening.abort();
@@ -69,9 +72,14 @@ export class TerminalsController {
     const resize = (size: TerminalSize): Promise<void> => tell('size', json(size), call.signal);
     if (call.query.pid !== undefined && wantsSize(call)) await resize({ cols: call.query.cols, rows: call.query.rows }).catch((err: unknown) => this.log.debug({ err }, 'a terminal kept its size'));
     await new Terminal(connection, { pid, output, write, resize }, this.clock).run(call.signal);
+    await this.#end(call, pid);
+  }
+
+  /** Ends the process where it was asked to end with its terminal. Its caller has gone: this is not its to cancel. */
+  async #end(call: Pty, pid: number): Promise<void> {
     if (!call.query.end) return;
-    // Its caller has gone: this is not its to cancel.
-    await tell('signal', json({ signal: kill }), AbortSignal.timeout(limits.guest.execGraceMs)).catch((err: unknown) => this.log.debug({ err }, 'a terminal that should end had ended'));
+    const ended = this.roomCalls.open({ ...this.#room(call), wake: false, signal: AbortSignal.timeout(limits.guest.execGraceMs), method: 'POST', path: `processes/${pid}/signal`, ...json({ signal: kill }) });
+    await ended.then(dropBody).catch((err: unknown) => this.log.debug({ err }, 'a terminal that should end had ended'));
   }
 
   #room({ principal, params }: Pty): Pick<RoomCall, 'principal' | 'roomId'> {

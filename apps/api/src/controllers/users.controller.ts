@@ -1,7 +1,8 @@
 import { Controller } from '@nestjs/common';
-import type { User, UserPage } from '@alcove/contracts';
+import { type DestroyedUser, type Erasure, Problem, type User, type UserPage } from '@alcove/contracts';
 import { IdentityService } from '@alcove/identity';
 import { RoomsService } from '@alcove/rooms';
+import { receiptText } from '@alcove/vault';
 import { Asked, Route, type Call } from '../door/route';
 
 @Controller()
@@ -22,7 +23,20 @@ export class UsersController {
   }
 
   @Route('destroyUser')
-  destroy(@Asked() { principal, params }: Call<'destroyUser'>): Promise<User> {
+  destroy(@Asked() { principal, params }: Call<'destroyUser'>): Promise<DestroyedUser> {
     return this.rooms.destroyUser(principal, params.userId);
+  }
+
+  @Route('getErasure')
+  erasure(@Asked() { principal, params }: Call<'getErasure'>): Promise<Erasure> {
+    return this.rooms.erasure(principal, params.userId);
+  }
+
+  @Route('getReceipt')
+  async receipt(@Asked() { principal, params, reply }: Call<'getReceipt'>): Promise<string> {
+    const { receipt } = await this.rooms.erasure(principal, params.userId);
+    if (receipt === null) throw new Problem('erasure.not_found', { detail: 'The erasure is not done yet.' });
+    void reply.type('application/json').header('content-disposition', `attachment; filename="receipt-${receipt.receipt.id}.json"`);
+    return receiptText(receipt);
   }
 }

@@ -1,4 +1,4 @@
-import { EnvName, Problem, RoomIdSchema, SnapshotId, UserId, type ProblemCode } from '@alcove/contracts';
+import { BlockLabel, ConsolidationId, EnvName, MemoryEventId, MemoryId, Problem, RoomIdSchema, SnapshotId, UserId, type ProblemCode } from '@alcove/contracts';
 import { z } from 'zod';
 import type { BodySpec, RouteSpec } from './route';
 
@@ -15,6 +15,10 @@ const params: Record<string, { schema: z.ZodType; problem: ProblemCode }> = {
   tenantId: { schema: z.uuid(), problem: 'tenant.not_found' },
   keyId: { schema: z.string().regex(/^key_[0-9a-f]{20}$/), problem: 'key.not_found' },
   snapshotId: { schema: SnapshotId, problem: 'snapshot.not_found' },
+  memoryId: { schema: MemoryId, problem: 'memory.not_found' },
+  eventId: { schema: MemoryEventId, problem: 'memory.not_found' },
+  consolidationId: { schema: ConsolidationId, problem: 'memory.not_found' },
+  label: { schema: BlockLabel, problem: 'memory.not_found' },
   name: { schema: EnvName, problem: 'request.invalid' },
   asset: { schema: z.string().regex(/^[a-z.-]{1,64}$/), problem: 'request.unknown_route' },
 };

@@ -9,6 +9,13 @@ import { LOG } from '../tokens';
 
 const keyForm = new RegExp(`^[\\x21-\\x7e]{1,${limits.http.idempotencyKeyChars}}$`);
 
+/** The request's Idempotency-Key; undefined when it has none. Problem `request.invalid`. */
+export function idempotencyKeyOf({ headers }: Pick<FastifyRequest, 'headers'>): string | undefined {
+  const given = headers['idempotency-key'];
+  if (given === undefined || (typeof given === 'string' && keyForm.test(given))) return given;
+  throw new Problem('request.invalid', { errors: [{ path: 'header.idempotency-key', message: `one, of 1 to ${limits.http.idempotencyKeyChars} visible ASCII characters` }] });
+}
+
 /** Answers a repeat of a request that carries an Idempotency-Key with the first answer. Failures are not kept: a repeat tries again. */
 @Injectable()
 export class IdempotencyInterceptor implements NestInterceptor {
@@ -20,9 +27,9 @@ export class IdempotencyInterceptor implements NestInterceptor {
   async intercept(context: ExecutionContext, next: CallHandler): Promise<Observable<unknown>> {
     const request = context.switchToHttp().getRequest<FastifyRequest>();
     const reply = context.switchToHttp().getResponse<FastifyReply>();
-    const given = request.headers['idempotency-key'];
-    if (given === undefined || !request.principal) return next.handle();
-    if (typeof given !== 'string' || !keyForm.test(given)) throw new Problem('request.invalid', { errors: [{ path: 'header.idempotency-key', message: `1 to ${limits.http.idempotencyKeyChars} visible ASCII characters` }] });
+    if (!request.principal) return next.handle();
+    const given = idempotencyKeyOf(request);
+    if (given === undefined) return next.handle();
     const { tenantId, keyId } = request.principal;
     const hash = requestHash(request.method, request.url, request.body as Json);
     const begun = await this.keys.begin({ tenantId, keyId, idempotencyKey: given, requestHash: hash });

@@ -11,6 +11,8 @@ export class Metrics {
   readonly #retries = new Counter({ name: 'alcove_room_lost_total', help: 'Calls that found their room lost and were made once more', labelNames: ['code'], registers: [this.#registry] });
   readonly #heartbeats = new Counter({ name: 'alcove_heartbeats_total', help: 'Heartbeats of hosts', labelNames: ['outcome'], registers: [this.#registry] });
 
+  readonly #doorCalls = new Counter({ name: 'alcove_room_door_calls_total', help: 'Calls of programs in rooms through their doors', labelNames: ['route', 'status'], registers: [this.#registry] });
+
   /** openCalls: how many calls are under way now. */
   constructor(openCalls: () => number) {
     new Gauge({
@@ -42,6 +44,11 @@ export class Metrics {
 
   heartbeat(outcome: 'ok' | 'refused'): void {
     this.#heartbeats.inc({ outcome });
+  }
+
+  /** `route`: of the table of doors, or `unknown`. */
+  doorCall(route: string, status: number): void {
+    this.#doorCalls.inc({ route, status: String(status) });
   }
 
   get contentType(): string {

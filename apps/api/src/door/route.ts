@@ -7,7 +7,7 @@ import { e2bRoutes } from '../e2b/routes';
 import { IdempotencyInterceptor } from './idempotency';
 import { routes } from './routes';
 
-export type Tag = 'Tenants' | 'Keys' | 'Users' | 'Rooms' | 'In the room' | 'Platform' | 'E2B';
+export type Tag = 'Tenants' | 'Keys' | 'Users' | 'Rooms' | 'In the room' | 'Memory' | 'Platform' | 'E2B';
 
 /** `json`: parsed and checked. `bytes`: held in memory, at most that many. `stream`: passed on as it comes, at most that many bytes. */
 export type BodySpec = { readonly json: z.ZodType } | { readonly bytes: number } | { readonly stream: number };
@@ -47,8 +47,6 @@ export type RouteId = keyof Routes;
 
 /** The platform's own routes as plain specifications, for code that walks them: what /openapi.json shows. */
 export const routeTable: Readonly<Record<keyof typeof routes, RouteSpec>> = routes;
-/** Those for E2B's clients. */
-export const e2bTable: Readonly<Record<keyof typeof e2bRoutes, RouteSpec>> = e2bRoutes;
 /** Every route that there is: what the door knows. */
 export const doorTable: Readonly<Record<RouteId, RouteSpec>> = { ...routes, ...e2bRoutes };
 

@@ -1,10 +1,11 @@
 import { limits } from '@alcove/base';
 import {
-  ApiKey, ChangeTenant, CreateApiKey, CreateRoom, CreateSnapshot, CreateTenant, EnvVars, ExecEvent, ExecRequest, FileChange, FileEntry, FileList, FileListQuery, FileMakeFolder, FileMove, FileReadQuery,
+  ApiKey, ChangeTenant, CreateApiKey, CreateRoom, CreateSnapshot, CreateTenant, DestroyedUser, EnvVars, Erasure, ExecEvent, ExecRequest, FileChange, FileEntry, FileList, FileListQuery, FileMakeFolder, FileMove, FileReadQuery,
   FileRemoveQuery, FileWriteQuery, ForkRoom, ListRooms, ListSnapshots, ListUsers, LogsQuery, Metadata, NewApiKey, ProcessList, ProcessStart, Room, RoomEvent, RoomFiguresList, RoomLifecycle, RoomNetwork,
-  RoomPage, RotateApiKey, Snapshot, SnapshotPage, Tenant, TenantPage, TerminalSize, User, UserPage, WakeAnswer, type ProblemCode,
+  RoomPage, RotateApiKey, SignedReceipt, Snapshot, SnapshotPage, Tenant, TenantPage, TerminalSize, User, UserPage, WakeAnswer, type ProblemCode,
 } from '@alcove/contracts';
 import { z } from 'zod';
+import { memoryRoutes } from './memory-routes';
 import type { RouteSpec } from './route';
 
 /**
@@ -20,7 +21,7 @@ export const FileWritten = z.strictObject({ size: z.int() }).meta({ id: 'FileWri
 const KeyPage = z.strictObject({ keys: z.array(ApiKey) }).meta({ id: 'KeyPage' });
 /** When the room ends by itself from now on, milliseconds. */
 const SetTimeout = z.strictObject({ timeoutMs: z.int().min(1).max(limits.room.timeoutMsMax) }).meta({ id: 'SetTimeout' });
-const HibernateHow = z.strictObject({ keepMemory: z.boolean().optional().meta({ description: 'false: only the disk is kept, and the next start is a boot' }) }).meta({ id: 'HibernateHow' }).optional();
+const HibernateHow = z.strictObject({ keepMemory: z.boolean().optional().meta({ description: 'false: the next start is a boot from the disk. The sealed memory is kept until then, in case that boot fails' }) }).meta({ id: 'HibernateHow' }).optional();
 const WakeHow = z
   .strictObject({
     memory: z.boolean().optional().meta({ description: 'false: a boot from its disk, whatever memory it has' }),
@@ -101,8 +102,17 @@ export const routes = {
     answer: { status: 200, description: 'The user', schema: User }, problems: ['user.not_found'],
   },
   destroyUser: {
-    method: 'DELETE', path: '/v1/users/:userId', tag: 'Users', summary: 'Destroy a user and all its rooms', access: 'users:write',
-    answer: { status: 202, description: 'The user, which is being destroyed', schema: User }, problems: ['user.not_found'],
+    method: 'DELETE', path: '/v1/users/:userId', tag: 'Users', summary: 'Destroy a user: its keys at once, then everything it has', access: 'users:write',
+    answer: { status: 202, description: 'The user, which is being destroyed, and the id of its erasure', schema: DestroyedUser }, problems: ['user.not_found'],
+  },
+  getErasure: {
+    method: 'GET', path: '/v1/users/:userId/erasure', tag: 'Users', summary: 'How far the erasure of a user is', description: 'When it is done: its signed receipt.', access: 'users:write',
+    answer: { status: 200, description: 'The erasure', schema: Erasure }, problems: ['user.not_found', 'erasure.not_found'],
+  },
+
+  getReceipt: {
+    method: 'GET', path: '/v1/users/:userId/erasure/receipt', tag: 'Users', summary: 'The receipt of an erasure as a file', description: 'To be kept byte by byte: `alcove receipt verify` takes it as it is.', access: 'users:write',
+    answer: { status: 200, description: 'The signed receipt', schema: SignedReceipt }, problems: ['user.not_found', 'erasure.not_found'],
   },
 
   createRoom: {
@@ -138,7 +148,7 @@ export const routes = {
     body: { json: RoomLifecycle.partial() }, answer: { status: 200, description: 'The room', schema: Room }, problems: aChange,
   },
   setNetwork: {
-    method: 'PUT', path: '/v1/rooms/:roomId/network', tag: 'Rooms', summary: "Replace what a room's network is to be", description: 'What is left out is as in a new room.', access: 'rooms:write',
+    method: 'PUT', path: '/v1/rooms/:roomId/network', tag: 'Rooms', summary: "Replace what a room's network is to be", description: 'What is left out is as in a new room, but for allowPublicTraffic, which then stays as it is.', access: 'rooms:write',
     body: { json: RoomNetwork.partial() }, answer: { status: 200, description: 'The room', schema: Room }, problems: aChange,
   },
   setMetadata: {
@@ -269,6 +279,8 @@ export const routes = {
     description: 'Plain text, or with `Accept: text/event-stream` server-sent events whose data is `{"text": …}`.',
     query: LogsQuery.extend({ wake }), answer: { status: 200, description: 'The output', type: 'text/plain' }, problems: inRoom,
   },
+
+  ...memoryRoutes,
 
   healthz: {
     method: 'GET', path: '/healthz', tag: 'Platform', summary: 'Is this process alive', access: 'open',

@@ -1,12 +1,10 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { limits, type Log } from '@alcove/base';
-import { Problem, type CreateRoom, type Principal, type Room } from '@alcove/contracts';
+import type { Log } from '@alcove/base';
+import type { CreateRoom, Principal, Room } from '@alcove/contracts';
 import type { Json } from '@alcove/db';
 import { IdempotencyKeys, requestHash, type FirstRequest } from '@alcove/identity';
 import { RoomsService } from '@alcove/rooms';
 import { LOG } from '../tokens';
-
-const keyForm = new RegExp(`^[\\x21-\\x7e]{1,${limits.http.idempotencyKeyChars}}$`);
 
 /** What was asked for, for a repeat to be told from another request. */
 export interface AskedOnce {
@@ -30,12 +28,11 @@ export class Creation {
   /** Resolves when the room runs. Problems: those of RoomsService.create and of wake. */
   async running(principal: Principal, input: CreateRoom, signal: AbortSignal, once: AskedOnce): Promise<Room> {
     const { idempotencyKey } = once;
-    if (idempotencyKey === undefined) return this.#make(principal, input, signal);
-    if (!keyForm.test(idempotencyKey)) throw new Problem('request.invalid', { errors: [{ path: 'header.idempotency-key', message: `1 to ${limits.http.idempotencyKeyChars} visible ASCII characters` }] });
+    if (idempotencyKey === undefined) return this.#make(principal, input, signal, null);
     const hash = requestHash('POST', once.path, once.body as Json);
     const begun = await this.keys.begin({ tenantId: principal.tenantId, keyId: principal.keyId, idempotencyKey, requestHash: hash });
     if (begun.kind === 'replay') return this.rooms.get(principal, (begun.body as { roomId: string }).roomId);
-    return this.#first(begun, () => this.#make(principal, input, signal, idempotencyKey));
+    return this.#first(begun, () => this.#make(principal, input, signal, { idempotencyKey, first: begun }));
   }
 
   async #first(first: FirstRequest, make: () => Promise<Room>): Promise<Room> {
@@ -50,15 +47,21 @@ export class Creation {
     return room;
   }
 
-  async #make(principal: Principal, input: CreateRoom, signal: AbortSignal, idempotencyKey?: string): Promise<Room> {
-    let made = await this.rooms.create(principal, input, idempotencyKey === undefined ? {} : { idempotencyKey });
+  async #make(principal: Principal, input: CreateRoom, signal: AbortSignal, once: { idempotencyKey: string; first: FirstRequest } | null): Promise<Room> {
+    let made = await this.rooms.create(principal, input, once ? { idempotencyKey: once.idempotencyKey } : {});
     // The room that the first request left behind, and that was destroyed for it.
     if (made.wanted === 'gone') made = await this.rooms.create(principal, input);
     try {
       return (await this.rooms.wake(principal, made.id, signal)).room;
     } catch (error) {
-      await this.rooms.destroy(principal, made.id, signal.aborted ? 'caller_left' : 'not_started').catch((err: unknown) => this.log.warn({ err, roomId: made.id }, 'a room that nobody knows of could not be destroyed'));
+      await this.#drop(principal, made.id, signal.aborted ? 'caller_left' : 'not_started', once?.first).catch((err: unknown) => this.log.warn({ err, roomId: made.id }, 'a room that nobody knows of could not be destroyed'));
       throw error;
     }
+  }
+
+  /** Not when a repeat of the request waits for the same room by now. */
+  async #drop(principal: Principal, roomId: string, reason: string, first: FirstRequest | undefined): Promise<void> {
+    if (first && !(await first.holds())) return;
+    await this.rooms.destroy(principal, roomId, reason);
   }
 }

@@ -1,4 +1,4 @@
-import { Problem, sandboxIdOf, UserId, type CreateRoom, type Room, type RoomAccess, type RoomFigures, type RoomLifecycle, type RoomNetwork, type RoomState } from '@alcove/contracts';
+import { percentOfAll, Problem, sandboxIdOf, UserId, type CreateRoom, type Room, type RoomAccess, type RoomFigures, type RoomLifecycle, type RoomNetwork, type RoomState } from '@alcove/contracts';
 import type { ListedSandbox, NetworkConfig, NetworkUpdate, NewSandbox, Sandbox } from './shapes';
 
 /** Between E2B's words and ours: no decision about rooms, and nothing that asks anybody. */
@@ -72,10 +72,8 @@ export function toDetail(room: Room, access: RoomAccess, domain: string | null):
 
 /** One moment of a room as E2B's API tells it. */
 export function toMetric(figures: RoomFigures): Record<string, unknown> {
-  const { at, cpuCount, cpuUsedPct, memUsed, memTotal, memCache, diskUsed, diskTotal } = figures;
-  // Of all processors together, as on the surface's /metrics; ours counts one as a hundred.
-  const ofAll = Math.round((100 * cpuUsedPct) / Math.max(1, cpuCount)) / 100;
-  return { timestamp: at, timestampUnix: Math.floor(Date.parse(at) / second), cpuCount, cpuUsedPct: ofAll, memUsed, memTotal, memCache, diskUsed, diskTotal };
+  const { at, cpuCount, memUsed, memTotal, memCache, diskUsed, diskTotal } = figures;
+  return { timestamp: at, timestampUnix: Math.floor(Date.parse(at) / second), cpuCount, cpuUsedPct: percentOfAll(figures), memUsed, memTotal, memCache, diskUsed, diskTotal };
 }
 
 /** Only what the caller said: the rest is the tenant's to decide. Throws request.invalid for what contradicts itself, unsupported for what is not to be had. */

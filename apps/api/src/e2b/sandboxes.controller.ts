@@ -3,6 +3,7 @@ import type { Clock } from '@alcove/base';
 import { Problem, type CreateRoom, type ListRooms, type Room } from '@alcove/contracts';
 import { RoomsService } from '@alcove/rooms';
 import type { z } from 'zod';
+import { idempotencyKeyOf } from '../door/idempotency';
 import { Asked, Route, type Call } from '../door/route';
 import { CLOCK } from '../tokens';
 import { Creation } from './creation';
@@ -123,7 +124,7 @@ export class E2bSandboxesController {
   /** The room's own history: what its processes write is not kept outside of it. */
   @Route('e2bLogsV1')
   async logs(@Asked() { principal, params, query }: Call<'e2bLogsV1'>): Promise<{ logs: unknown[]; logEntries: unknown[] }> {
-    const events = (await this.sandboxes.events(principal, params.sandboxId)).filter(({ at }) => Date.parse(at) >= (query.start ?? 0)).slice(0, query.limit);
+    const events = await this.sandboxes.events(principal, params.sandboxId, { from: query.start ?? 0, limit: query.limit });
     const entries = events.map(({ at, from, to, reason, type }) => ({ timestamp: at, level: type === 'fallback' ? 'warn' : 'info', message: `${from} → ${to}: ${reason}`, fields: { logger: 'alcove', type } }));
     return { logEntries: entries, logs: entries.map(({ timestamp, level, message, fields }) => ({ timestamp, line: JSON.stringify({ level, message, ...fields }) })) };
   }
@@ -135,10 +136,8 @@ export class E2bSandboxesController {
 
   async #create({ principal, signal, request }: Pick<Call<'e2bCreate'>, 'principal' | 'signal' | 'request'>, asked: NewSandbox): Made {
     const room = toCreateRoom(asked, `e2b:${principal.keyId}`);
-    const input: CreateRoom = { ...room, ...startFields(await this.templates.start(principal, asked.templateID), room) };
-    const key = request.headers['idempotency-key'];
-    if (Array.isArray(key)) throw new Problem('request.invalid', { detail: 'One Idempotency-Key, not several.' });
-    return this.sandboxes.answer(principal, await this.creation.running(principal, input, signal, { idempotencyKey: key, path: request.url, body: asked }));
+    const input: CreateRoom = { ...room, ...startFields(await this.templates.start(principal, asked.templateID, asked.metadata?.['userId'] ?? null), room) };
+    return this.sandboxes.answer(principal, await this.creation.running(principal, input, signal, { idempotencyKey: idempotencyKeyOf(request), path: request.url, body: asked }));
   }
 
   async #connect({ principal, params, body, signal, reply }: Pick<Call<'e2bConnect'>, 'principal' | 'params' | 'body' | 'signal' | 'reply'>): Made {

@@ -85,7 +85,7 @@ export class E2bSandboxes {
   /** Replaces the way out; the way in stays as it is. */
   async setEgress(principal: Principal, sandboxId: string, asked: NetworkUpdate): Promise<void> {
     const room = await this.room(principal, sandboxId);
-    await this.#explained(principal, sandboxId, () => this.rooms.setNetwork(principal, room.id, { ...room.network, ...egressOf(asked) }));
+    await this.#explained(principal, sandboxId, () => this.rooms.setEgress(principal, room.id, egressOf(asked)));
   }
 
   /** What was measured while it ran, the oldest first; nothing of one that sleeps. */
@@ -100,10 +100,10 @@ export class E2bSandboxes {
     }
   }
 
-  /** What happened to it, the oldest first: also of one that is gone. */
-  async events(principal: Principal, sandboxId: string): Promise<RoomEvent[]> {
+  /** What happened to it since then (milliseconds since 1970), the oldest first: also of one that is gone. */
+  async events(principal: Principal, sandboxId: string, query: { from: number; limit: number }): Promise<RoomEvent[]> {
     const roomId = roomOf(sandboxId);
-    return this.#explained(principal, sandboxId, () => this.rooms.events(principal, roomId));
+    return this.#explained(principal, sandboxId, () => this.rooms.events(principal, roomId, query));
   }
 
   async #access(principal: Principal, room: Room): Promise<RoomAccess> {

@@ -1,9 +1,13 @@
 import { Inject, Injectable } from '@nestjs/common';
+import { limits } from '@alcove/base';
 import { Problem, isProblem, SnapshotId, TemplateName, type CreateRoom, type Principal, type Snapshot } from '@alcove/contracts';
 import { FleetService, TemplateTags, type TemplateRecord, type TemplateTag } from '@alcove/fleet';
 import { tenantOf } from '@alcove/identity';
 import { RoomsService } from '@alcove/rooms';
 import { E2B_SETTINGS, type E2bSettings } from './settings';
+
+/** Most snapshots of one name that are looked through for whose they are. */
+const namesakes = 100;
 
 /** What a new room starts from, and whose it must be then. */
 export type Start = { readonly template: string; readonly snapshot?: never } | { readonly template?: never; readonly snapshot: Snapshot };
@@ -22,11 +26,12 @@ export class E2bTemplates {
     @Inject(E2B_SETTINGS) private readonly settings: E2bSettings,
   ) {}
 
-  /** Throws template.not_found. */
-  async start(principal: Principal, asked: string): Promise<Start> {
+  /** `userId`: for whom, where that was said; null: for whoever it belongs to. Problems `template.not_found`, `auth.scope` when it is another user's, `request.invalid` as snapshot(). */
+  async start(principal: Principal, asked: string, userId: string | null): Promise<Start> {
     const template = await this.template(principal, asked);
     if (template) return { template: partsOf(asked).tag === undefined ? template.name : template.id };
-    const snapshot = await this.snapshot(principal, asked);
+    const snapshot = await this.snapshot(principal, asked, userId);
+    if (snapshot && userId !== null && snapshot.userId !== userId) throw new Problem('auth.scope', { detail: `The snapshot ${snapshot.id} is of another user than ${JSON.stringify(userId)}.` });
     if (snapshot) return { snapshot };
     throw new Problem('template.not_found', { detail: `There is no template ${JSON.stringify(asked)}, and no snapshot of that name.` });
   }
@@ -78,12 +83,26 @@ export class E2bTemplates {
     return template;
   }
 
-  /** The newest of that name, or the one of that id; null when there is none. */
-  async snapshot(principal: Principal, asked: string): Promise<Snapshot | null> {
+  /**
+   * The newest of that name (of that user's, where one is said), or the one of that id; null when there is none. Names are not unique: Problem `request.invalid` when several users
+   * have one of that name and nobody said whose is meant.
+   */
+  async snapshot(principal: Principal, asked: string, userId: string | null = null): Promise<Snapshot | null> {
     const { name, tag } = partsOf(asked);
-    if (name === undefined || tag !== undefined) return null;
-    if (!SnapshotId.safeParse(name).success) return (await this.rooms.snapshots(principal, { name: name.slice(0, 128), limit: 1 })).snapshots[0] ?? null;
-    return this.rooms.getSnapshot(principal, name).catch(orNull);
+    if (name !== undefined && tag === undefined && SnapshotId.safeParse(name).success) return this.rooms.getSnapshot(principal, name).catch(orNull);
+    const plain = name !== undefined && tag === undefined ? [name] : [];
+    for (const known of new Set([asked, ...plain])) {
+      const found = await this.#named(principal, known, userId);
+      if (found) return found;
+    }
+    return null;
+  }
+
+  async #named(principal: Principal, name: string, userId: string | null): Promise<Snapshot | null> {
+    if (name.length > limits.room.snapshotNameChars) return null;
+    const { snapshots } = await this.rooms.snapshots(principal, { name, ...(userId === null ? {} : { userId }), limit: namesakes });
+    if (snapshots.some((one) => one.userId !== snapshots[0]?.userId)) throw new Problem('request.invalid', { detail: `Several users have a snapshot ${JSON.stringify(name)}: use its id, or say whose with metadata.userId.` });
+    return snapshots[0] ?? null;
   }
 
   /** The newest of each name. */

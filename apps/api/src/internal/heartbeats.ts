@@ -3,6 +3,7 @@ import { Heartbeat, Problem, type HeartbeatAnswer, type TlsIdentity } from '@alc
 import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import type { Metrics } from '../door/metrics';
 import { toProblem } from '../door/problems';
+import { type DoorCalls, installDoors } from './doors';
 import { edgeName, installEdge, type EdgeRoutes } from './edge';
 import { commonName } from './speaker';
 
@@ -11,11 +12,17 @@ export interface Heartbeats {
   heartbeat(hostId: string, beat: Heartbeat): Promise<HeartbeatAnswer>;
 }
 
+export interface InternalServices {
+  readonly heartbeats: Heartbeats;
+  readonly edge: EdgeRoutes;
+  readonly doors: DoorCalls;
+}
+
 /**
  * The control plane's door for hosts and the edge, on a port of its own. Mutual TLS: whoever has no certificate of our authority is refused before HTTP begins, and the
  * certificate's common name is the only host that its bearer can speak for, or says that it is the edge.
  */
-export function internalListener(tls: TlsIdentity, heartbeats: Heartbeats, rooms: EdgeRoutes, metrics: Metrics, log: Log): FastifyInstance {
+export function internalListener(tls: TlsIdentity, { heartbeats, edge, doors }: InternalServices, metrics: Metrics, log: Log): FastifyInstance {
   const server = fastify({
     https: { ca: tls.ca, cert: tls.cert, key: tls.key.expose(), requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.3' },
     bodyLimit: limits.host.reportBytes,
@@ -32,11 +39,14 @@ export function internalListener(tls: TlsIdentity, heartbeats: Heartbeats, rooms
     metrics.heartbeat('ok');
     return answer;
   });
-  installEdge(server, rooms);
+  installEdge(server, edge);
+  installDoors(server, doors);
   server.setErrorHandler(async (error, request, reply) => {
     const problem = toProblem(error);
     if (commonName(request) === edgeName) {
       log.debug({ err: problem, path: request.url }, 'the edge was refused');
+    } else if (request.url.endsWith('/doors')) {
+      log[problem.status >= 500 ? 'error' : 'warn']({ err: problem, host: commonName(request), path: request.url }, 'a host was refused for a room');
     } else {
       metrics.heartbeat('refused');
       log[problem.status >= 500 ? 'error' : 'warn']({ err: problem, host: commonName(request), path: request.url }, 'a heartbeat was refused');

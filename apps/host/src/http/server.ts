@@ -104,15 +104,28 @@ export function createHostServer(tls: TlsFiles, service: HostService, edgeConnec
   return server;
 }
 
-/** Behind the edge is everybody: its connections must not take the places that the control plane needs to command this host. */
+/**
+ * Behind the edge is everybody: its connections must not take the places that the control plane needs to command this host. Some beyond the bound are told so in HTTP and
+ * closed: a connection that merely ends would pass for a host, or a room, that is not there.
+ */
 function boundEdge(server: Server, most: number): void {
   let open = 0;
   server.on('secureConnection', (socket) => {
     if (nameOf(socket) !== 'edge') return;
-    if (open >= most) return void socket.destroy();
+    if (open >= most + limits.hostAgent.edgeRefusals) return void socket.destroy();
+    if (open >= most) surplus.add(socket);
     open += 1;
     socket.once('close', () => (open -= 1));
   });
+}
+const surplus = new WeakSet<object>();
+
+/** Throws `guest.limit` on a connection that is one too many; whoever reads the header knows that nothing is said about the room. */
+function refuseSurplus(request: IncomingMessage, response: ServerResponse): void {
+  if (!surplus.has(request.socket)) return;
+  response.setHeader('alcove-room', 'busy');
+  response.setHeader('connection', 'close');
+  throw new Problem('guest.limit', { detail: 'this host has too many connections at once' });
 }
 
 async function serve({ routes, log, observe }: HostService, request: IncomingMessage, response: ServerResponse, awaited: boolean): Promise<void> {
@@ -126,6 +139,7 @@ async function serve({ routes, log, observe }: HostService, request: IncomingMes
   });
   response.on('error', (err) => log.debug({ err, requestId }, 'an answer could not be sent'));
   try {
+    refuseSurplus(request, response);
     const { route, params, query } = find(routes, request);
     name = `${route.method} ${route.path}`;
     const proceed = () => {
@@ -151,6 +165,7 @@ async function upgrade({ routes, log, observe }: HostService, request: IncomingM
   });
   const response = new ServerResponse(request);
   try {
+    refuseSurplus(request, response);
     const { route, params, query } = find(routes, request);
     name = `${route.method} ${route.path}`;
     if (!route.upgrade) throw new Problem('request.invalid', { detail: 'there is no tunnel here' });

@@ -1,6 +1,7 @@
 import { type Clock, limits } from '@alcove/base';
 import { Problem } from '@alcove/contracts';
 import type { GuestSession, RoomSpec, Started } from '@alcove/runtime';
+import type { RoomDoors } from '../doors/room-doors';
 
 /** What a route gets of a running room: the channel, and a signal that ends with the room. Invariant: `close` is called when the route is done. */
 export interface RoomStream {
@@ -22,6 +23,7 @@ export class LiveGuest {
     private readonly clock: Clock,
     /** Called at most once: the channel ended or the guest stopped answering. */
     private readonly lost: (reason: 'closed' | 'silent') => void,
+    private readonly doors: RoomDoors | null = null,
   ) {
     void this.guest.closed.then(() => this.#report('closed'));
     void this.#ping();
@@ -55,19 +57,22 @@ export class LiveGuest {
     this.#streams.add(ending);
     return { guest: this.guest, signal: ending.signal, close: () => void this.#streams.delete(ending) };
   }
-  /** Before a seal: ends every stream and looks away, because a quiet guest is not a dead one. */
-  pause(): void {
+  /** Before a seal: ends every stream and looks away, because a quiet guest is not a dead one. Waits only for what a program of the room has just asked of a door. */
+  async pause(): Promise<void> {
     this.#paused = true;
     this.#cut(new Problem('guest.closed', { detail: 'the room goes to sleep' }));
+    await this.doors?.pause();
   }
   resume(): void {
     this.#paused = false;
+    this.doors?.resume();
   }
   /** Ends the host's hold. The VM is somebody else's to end. */
   end(): void {
     this.#over.abort(new Problem('guest.closed'));
     this.#cut(new Problem('guest.closed'));
     this.keys = null;
+    this.doors?.end();
     this.guest.close();
   }
 
@@ -79,6 +84,7 @@ export class LiveGuest {
     if (this.#over.signal.aborted) return;
     this.#over.abort(new Problem('guest.closed'));
     this.#cut(new Problem('guest.closed'));
+    this.doors?.end();
     this.lost(reason);
   }
   async #ping(): Promise<void> {

@@ -2,7 +2,9 @@ import { type Clock, limits, type Log } from '@alcove/base';
 import {
   type CopiedReport, type EnsureCopied, type EnsureGone, type EnsureRunning, type EnsureSealed, type GoneReport, type ImageRef, type IncarnationState, isProblem, Problem, type RunningReport, type SealedReport,
 } from '@alcove/contracts';
-import type { Driver, FoundVm, RoomSpec, Started } from '@alcove/runtime';
+import type { Driver, FoundVm, GuestSession, RoomSpec, Started } from '@alcove/runtime';
+import type { DoorServer } from '../doors/door-server';
+import { RoomDoors } from '../doors/room-doors';
 import type { Journal, RoomRecord } from '../journal';
 import type { Templates } from '../templates';
 import { copyRoom, refuseLive } from './copy-room';
@@ -21,6 +23,7 @@ export interface RunnerWorld {
   readonly templates: Templates;
   readonly clock: Clock;
   readonly log: Log;
+  readonly doors: DoorServer;
   nextSequence(): number;
   /** Takes a place for this room until the result is called or the journal has it. Throws `host.fenced` or `host.capacity`. */
   admit(roomId: string): () => void;
@@ -250,8 +253,8 @@ export class RoomRunner {
     const startedAt = this.world.clock.monotonic();
     const spec: RoomSpec = { roomId: this.roomId, incarnation, template: await this.world.templates.get(record.templateId), keys, env: {}, hasDisk: true };
     await this.page.intend({ ...record, phase: 'sealing', operationId: order.operationId, sealing: order.generation, reason: order.reason });
-    this.#live?.pause();
     try {
+      await this.#live?.pause();
       const sealed = await withDeadline(
         this.world.clock,
         { ms: limits.move.hibernateMs, reason: () => new Problem('engine.failed', { detail: 'sealing took too long' }), cancel: this.turns.signal, late: () => undefined },
@@ -337,10 +340,20 @@ export class RoomRunner {
   }
   #hold(started: Started, keys: RoomSpec['keys'] | null): void {
     this.release();
-    const live: LiveGuest = new LiveGuest(started, keys, this.world.clock, (why) => {
+    const lost = (why: 'closed' | 'silent') => {
       this.turns.take(() => this.#lost(live, why)).catch((err: unknown) => this.world.log.error({ err, roomId: this.roomId }, 'a lost guest could not be dealt with'));
-    });
+    };
+    const live: LiveGuest = new LiveGuest(started, keys, this.world.clock, lost, this.#doors(started.guest));
     this.#live = live;
+  }
+  /** What a program of the room asks is asked for the incarnation that this host runs, and only while it may. */
+  #doors(guest: GuestSession): RoomDoors {
+    const { incarnation } = this.page.need();
+    const check = () => {
+      this.world.refuseFenced();
+      if (this.record?.incarnation !== incarnation || !this.live) throw new Problem('room.not_running');
+    };
+    return new RoomDoors({ guest, server: this.world.doors, clock: this.world.clock, log: this.world.log }, { key: { roomId: this.roomId, incarnation }, check });
   }
   /** The channel ended or the guest went silent. A VM that still stands gets a new channel, a few times in a row; then it counts as dead. */
   async #lost(live: LiveGuest, why: 'closed' | 'silent'): Promise<void> {

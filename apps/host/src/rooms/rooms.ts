@@ -1,6 +1,8 @@
 import { type Clock, limits, type Log } from '@alcove/base';
 import { type IncarnationState, Problem } from '@alcove/contracts';
 import type { Driver } from '@alcove/runtime';
+import type { ControlPlane } from '../control-plane';
+import { DoorServer } from '../doors/door-server';
 import { type Journal, livePhases } from '../journal';
 import { decideReclaim, type ReclaimPlan } from '../reclaim';
 import type { Templates } from '../templates';
@@ -14,6 +16,8 @@ export interface RoomsParts {
   templates: Templates;
   clock: Clock;
   log: Log;
+  /** Where what programs in rooms ask for is asked for. */
+  controlPlane: Pick<ControlPlane, 'door'>;
 }
 
 /** All rooms of this host: a runner for each that the journal or a request names. Does not know why the host is fenced, only that it is. */
@@ -34,7 +38,8 @@ export class Rooms {
     private readonly options: { roomsMax: number; orphanGraceMs: number },
   ) {
     this.#sequence = Math.max(0, ...[...parts.journal.records().values()].map((record) => record.sequence));
-    this.#world = { ...parts, nextSequence: () => (this.#sequence += 1), admit: (roomId) => this.#admit(roomId), refuseFenced: () => this.#refuseFenced(), changed: () => this.onChange() };
+    const doors = new DoorServer({ ask: (room, call, signal) => parts.controlPlane.door(room, call, signal), clock: parts.clock, log: parts.log });
+    this.#world = { ...parts, doors, nextSequence: () => (this.#sequence += 1), admit: (roomId) => this.#admit(roomId), refuseFenced: () => this.#refuseFenced(), changed: () => this.onChange() };
     parts.driver.onExit((room, reason) => {
       this.#runners.get(room.roomId)?.exited(room.incarnation, reason).catch((err: unknown) => parts.log.error({ err, ...room }, 'an exit could not be dealt with'));
     });

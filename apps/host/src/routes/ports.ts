@@ -14,7 +14,7 @@ const Port = z.string().regex(/^[1-9]\d{0,4}$/).transform(Number).pipe(z.int().m
  * `agent.unreachable`, in HTTP. When the room sleeps or ends, the connection is reset.
  */
 export function portsRoute(rooms: Rooms): Route {
-  const tunnels = new Tunnels(limits.hostAgent.portsPerRoom);
+  const tunnels = new Tunnels(limits.hostAgent.portsPerRoom, limits.hostAgent.ports);
   return {
     method: 'GET',
     path: `/rooms/:roomId/incarnations/:n/${edgePaths.ports}/:port`,
@@ -42,17 +42,24 @@ export function portsRoute(rooms: Rooms): Route {
   };
 }
 
-/** Ports may be anybody's to call: all tunnels of a room together leave some of its streams to its owner. */
-class Tunnels {
+/** Ports may be anybody's to call: all tunnels of a room together leave some of its streams to its owner, and all of this host some of its connections to other calls. */
+export class Tunnels {
   readonly #open = new Map<string, number>();
-  constructor(private readonly most: number) {}
+  #all = 0;
+  constructor(
+    private readonly perRoom: number,
+    private readonly most: number,
+  ) {}
 
   /** Returns what must be called once the tunnel is over. Problem `guest.limit`. */
   enter(roomId: string): () => void {
     const open = this.#open.get(roomId) ?? 0;
-    if (open >= this.most) throw new Problem('guest.limit', { detail: 'too many connections to ports of this room at once' });
+    if (open >= this.perRoom) throw new Problem('guest.limit', { detail: 'too many connections to ports of this room at once' });
+    if (this.#all >= this.most) throw new Problem('guest.limit', { detail: 'too many connections to ports of rooms on this host at once' });
     this.#open.set(roomId, open + 1);
+    this.#all += 1;
     return () => {
+      this.#all -= 1;
       const left = (this.#open.get(roomId) ?? 1) - 1;
       if (left > 0) this.#open.set(roomId, left);
       else this.#open.delete(roomId);

@@ -9,11 +9,19 @@ const headBytes = 5;
 
 export type CallKind = 'unary' | 'stream';
 
+/** True for the content type of a call with a streamed answer. */
+export function isStream(contentType: string | undefined): boolean {
+  return mediaType(contentType) === 'application/connect+json';
+}
+
+function mediaType(contentType: string | undefined): string | undefined {
+  return (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase();
+}
+
 /** Which of the two JSON forms a call is in. Only JSON is spoken: anything else is refused with 415, as the protocol wants. */
 export function kindOf(contentType: string | undefined): CallKind {
-  const type = (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase();
-  if (type === 'application/json') return 'unary';
-  if (type === 'application/connect+json') return 'stream';
+  if (mediaType(contentType) === 'application/json') return 'unary';
+  if (isStream(contentType)) return 'stream';
   throw new SurfaceError('unknown', 'only JSON is spoken here: application/json, or application/connect+json for a stream', 415);
 }
 
@@ -79,6 +87,12 @@ export function sendUnary(response: ServerResponse, message: unknown): void {
 
 export function sendUnaryError(response: ServerResponse, error: SurfaceError): void {
   sendBody(response, error.status, { code: error.code, message: error.message });
+}
+
+/** A streamed answer that is nothing but its end. */
+export function sendStreamError(response: ServerResponse, { code, message }: SurfaceError): void {
+  response.writeHead(200, { 'content-type': 'application/connect+json', 'cache-control': 'no-store' });
+  response.end(envelope(flag.end, { error: { code, message } }));
 }
 
 function sendBody(response: ServerResponse, status: number, message: unknown): void {

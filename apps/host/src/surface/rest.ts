@@ -1,3 +1,4 @@
+import { percentOfAll } from '@alcove/contracts';
 import { sendJson } from '../http/answer';
 import { readSmallFile } from '../services/files';
 import type { Call } from './call';
@@ -20,7 +21,7 @@ async function metrics({ parts, room, exchange: { response } }: Call): Promise<v
   sendJson(response, 200, {
     ts: Math.floor(Date.parse(now.at) / 1000),
     cpu_count: now.cpuCount,
-    cpu_used_pct: Math.round((100 * now.cpuUsedPct) / Math.max(1, now.cpuCount)) / 100,
+    cpu_used_pct: percentOfAll(now),
     mem_total: now.memTotal,
     mem_used: now.memUsed,
     mem_cache: now.memCache,

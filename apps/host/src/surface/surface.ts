@@ -1,5 +1,5 @@
 import { type Clock, limits } from '@alcove/base';
-import { edgePaths } from '@alcove/contracts';
+import { edgePaths, isProblem } from '@alcove/contracts';
 import { type Exchange, finishUnread, sendJson } from '../http/answer';
 import type { Route } from '../http/server';
 import type { RoomStream } from '../rooms/live-guest';
@@ -8,7 +8,7 @@ import { roomOf } from '../routes/room-params';
 import type { Figures } from '../services/figures';
 import { userNamed } from './accounts';
 import type { Call, StreamCall, SurfaceParts, UnaryCall } from './call';
-import { type CallKind, keepaliveMsOf, kindOf, readMessage, sendUnary, sendUnaryError, timeoutMsOf } from './connect-codec';
+import { type CallKind, isStream, keepaliveMsOf, kindOf, readMessage, sendStreamError, sendUnary, sendUnaryError, timeoutMsOf } from './connect-codec';
 import { EventStream } from './event-stream';
 import { filesystemStreams, filesystemUnary } from './filesystem-service';
 import { processStreams, processUnary } from './process-service';
@@ -35,7 +35,8 @@ export function surfaceRoute(rooms: Rooms, figures: Figures, clock: Clock): Rout
     proceeds: true,
     handle: async (exchange) => {
       const room = roomOf(exchange);
-      const stream = await rooms.openStream(room);
+      const stream = await rooms.openStream(room).catch((error: unknown) => refuse(exchange, error));
+      if (stream === null) return;
       try {
         exchange.proceed();
         await answer(exchange, parts, room, stream);
@@ -44,6 +45,19 @@ export function surfaceRoute(rooms: Rooms, figures: Figures, clock: Clock): Rout
       }
     },
   };
+}
+
+/** A room that runs but is at its bound is refused in E2B's words: as a plain 429 its clients take it for one that does not run. Rethrows everything else. */
+function refuse({ request, response, params }: Exchange, error: unknown): null {
+  if (!isProblem(error, 'guest.limit')) throw error;
+  const failure = surfaceError(error);
+  const [service = '', , ...more] = (params['*'] ?? '').split('/');
+  const isRpc = Object.hasOwn(services, service) && more.length === 0;
+  finishUnread(request, response);
+  if (isRpc && isStream(request.headers['content-type'])) sendStreamError(response, failure);
+  else if (isRpc) sendUnaryError(response, failure);
+  else sendJson(response, failure.status, { code: failure.status, message: failure.message });
+  return null;
 }
 
 async function answer(exchange: Exchange, parts: SurfaceParts, room: Call['room'], stream: RoomStream): Promise<void> {

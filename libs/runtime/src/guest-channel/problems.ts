@@ -16,6 +16,12 @@ export function ended(detail: string, cause?: unknown): Problem {
   return new Problem('guest.closed', { detail, cause });
 }
 
+/** The guest is of an older template than what is asked of it. `words`: what it said. */
+export function tooOld(words: string | undefined, cause?: unknown): Problem {
+  const said = words === undefined || words === '' ? '' : ` (${words})`;
+  return new Problem('guest.unsupported', { detail: `this room was made before its platform could do that: make a new one${said}`, cause });
+}
+
 /** What was asked of the guest: the same RESET code means another thing for a file than for a command. */
 export type Asked = 'file' | 'watch' | 'exec' | 'connect' | 'control';
 
@@ -48,10 +54,12 @@ const instead: Record<Asked, Partial<Record<ResetCode, ProblemCode>>> = {
 };
 
 /** The Problem for a RESET of the guest. Both of its texts are the guest's: an unknown code breaks the protocol, the detail is cut and cleaned. */
-export function resetProblem(asked: Asked, code: string | undefined, detail: string | undefined): Problem {
-  const known = resetCodes.find((name) => name === code);
+export function resetProblem(asked: Asked, said: string | undefined, detail: string | undefined): Problem {
+  const known = resetCodes.find((name) => name === said);
   if (!known) return broken('a RESET with an unknown code');
-  return new Problem(instead[asked][known] ?? everywhere[known], { detail: detail === undefined ? undefined : printable(detail) });
+  const code = instead[asked][known] ?? everywhere[known];
+  const words = detail === undefined ? undefined : printable(detail);
+  return code === 'guest.unsupported' ? tooOld(words) : new Problem(code, { detail: words });
 }
 
 /** The guest's text, fit for a log and an answer: printable characters only, at most `limits.guest.detailChars`. */

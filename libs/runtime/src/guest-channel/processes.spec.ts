@@ -99,11 +99,11 @@ describe('startProcess', () => {
   it('says of a guest that is too old that it is, and of a wrong request that it is wrong', async () => {
     const refuses = script((s) => s.reset('invalid', 'there is no keep'));
     const old = await withPeer({ exec: refuses, fileStat: refuses });
-    await expect(collect(old.session.startProcess(start(), never))).rejects.toMatchObject({ code: 'guest.unsupported' });
+    await expect(collect(old.session.startProcess(start(), never))).rejects.toMatchObject({ code: 'guest.unsupported', detail: expect.stringContaining('make a new one') as string });
     await expect(old.session.statFile('x', never, { follow: true })).rejects.toMatchObject({ code: 'guest.unsupported' });
     await expect(old.session.statFile('x', never)).rejects.toMatchObject({ code: 'request.invalid' });
     await expect(collect(old.session.attachProcess({ pid: 1 }, never))).rejects.toMatchObject({ code: 'guest.unsupported' });
-    await expect(old.session.listProcesses(never)).rejects.toMatchObject({ code: 'guest.unsupported' });
+    await expect(old.session.listProcesses(never)).rejects.toMatchObject({ code: 'guest.unsupported', detail: expect.stringContaining('make a new one') as string });
     await expect(old.session.watchFiles('x', { recursive: false }, never)[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: 'guest.unsupported' });
     const young = await withPeer({ exec: refuses, fileStat: refuses, processes: done });
     await expect(collect(young.session.startProcess(start(), never))).rejects.toMatchObject({ code: 'request.invalid', detail: 'there is no keep' });

@@ -4,7 +4,7 @@ import { Problem, type ExecEvent, type ExecRequest, type FileChange, type FileEn
 import type { FileLook, FileRights, GuestClaim, GuestSession, GuestStats, ProcessName } from '../guest-session';
 import { ask, order, type Question } from './ask';
 import { GuestChannel } from './channel';
-import { connect, connectWithHello } from './connect';
+import { connect, connectWithHello, openDoor } from './connect';
 import { Deferred } from './deferred';
 import { exec } from './exec';
 import type { Fields, FieldList } from './fields';
@@ -83,6 +83,11 @@ class ChannelSession implements GuestSession {
   async connect(port: number, waitMs: number, signal: AbortSignal, options: { hello?: boolean } = {}): Promise<Duplex> {
     signal.throwIfAborted();
     return (options.hello ? connectWithHello : connect)(this.channel.mux, port, waitMs, signal);
+  }
+
+  async openDoor(names: readonly string[], signal: AbortSignal): Promise<Duplex> {
+    signal.throwIfAborted();
+    return openDoor(this.channel.mux, names, signal);
   }
 
   async *startProcess(order: ProcessStart, signal: AbortSignal): AsyncGenerator<ExecEvent, void, void> {

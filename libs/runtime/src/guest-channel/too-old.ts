@@ -1,6 +1,7 @@
 import { type Clock, limits } from '@alcove/base';
-import { isProblem, Problem } from '@alcove/contracts';
+import { isProblem } from '@alcove/contracts';
 import type { Mux } from './mux';
+import { tooOld } from './problems';
 import { listProcesses } from './processes';
 import { within } from './within';
 
@@ -11,5 +12,5 @@ import { within } from './within';
 export async function knowingWhy(mux: Mux, clock: Clock, error: unknown): Promise<unknown> {
   if (!isProblem(error, 'request.invalid')) return error;
   const outcome = await within(clock, limits.guest.statsMs, (signal) => listProcesses(mux, signal)).catch((why: unknown) => why);
-  return isProblem(outcome, 'guest.unsupported') ? new Problem('guest.unsupported', { detail: error.detail, cause: error }) : error;
+  return isProblem(outcome, 'guest.unsupported') ? tooOld(error.detail, error) : error;
 }

@@ -3,7 +3,6 @@ import type { TemplateManifest } from '@alcove/contracts';
 
 /** A template's files, by the names they have in its folder. */
 export const templateFiles = ['mem', 'state', 'vmlinuz', 'initrd.img', 'rootfs.erofs', 'disk.ext4'] as const;
-export type TemplateFile = (typeof templateFiles)[number];
 
 export const manifestFile = 'manifest.json';
 

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Clock } from '@alcove/base';
+import type { FakeDoor } from './door';
 import type { FakeFiles } from './files';
 import type { FakeRam } from './world';
 
@@ -8,6 +9,7 @@ export interface AgentRoom {
   ram: FakeRam;
   files: FakeFiles;
   env: Readonly<Record<string, string>>;
+  door: FakeDoor;
   /** Called after `ram` changed. */
   changed: () => void;
 }
@@ -20,7 +22,8 @@ const sessionHeader = 'x-amzn-bedrock-agentcore-runtime-session-id';
 /**
  * The agent of a fake room. Like the default template's agent it speaks the HTTP contract of AWS Bedrock AgentCore (`POST /invocations` with a `prompt`, answered by JSON
  * or server-sent events, and `GET /ping`), and of its words it knows `count`, `nonce`, `write PATH TEXT` and `read PATH`; more for tests: `echo …`, `env NAME`, `stream N`
- * (N pieces), `hang` (never answers), `status N`, `headers` (says which it got), `raw …` (breaks HTTP: see `rawAnswers`). Has no port of its own: connections are given to it.
+ * (N pieces), `hang` (never answers), `status N`, `headers` (says which it got), `door …` (puts
+ * these bytes, as Latin-1, on a connection to a door and tells all that comes back until its end), `raw …` (breaks HTTP: see `rawAnswers`). Has no port of its own: connections are given to it.
  */
 export function createFakeAgent(room: AgentRoom): Server {
   return createServer({ keepAliveTimeout: 0, requestTimeout: 0, headersTimeout: 0 }, (request, response) => {
@@ -47,6 +50,7 @@ async function handle(room: AgentRoom, request: IncomingMessage, response: Serve
   if (prompt === 'hang') return;
   if (prompt.startsWith('status ')) return sendJson(response, Number(prompt.slice('status '.length)), { error: 'as asked' });
   if (prompt.startsWith('raw ')) return sendRaw(response, prompt.slice('raw '.length));
+  if (prompt.startsWith('door ')) return sendJson(response, 200, { reply: await throughDoor(room.door, prompt.slice('door '.length)) });
   if (prompt === 'headers') return sendJson(response, 200, { headers: request.headers });
   const session = request.headers[sessionHeader];
   const whole = { ...answer(room, prompt), turn: room.ram.turns, ...(session === undefined ? {} : { sessionId: session }) };
@@ -132,4 +136,15 @@ async function readBody(request: IncomingMessage): Promise<Buffer | null> {
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
+}
+
+/** What comes back is read until the host ends it. */
+async function throughDoor(door: FakeDoor, bytes: string): Promise<string> {
+  const connection = door.connect();
+  connection.write(Buffer.from(bytes, 'latin1'));
+  const chunks: Buffer[] = [];
+  connection.on('data', (chunk: Buffer) => chunks.push(chunk));
+  await new Promise((resolve) => connection.once('end', resolve).once('close', resolve));
+  connection.destroy();
+  return Buffer.concat(chunks).toString('latin1');
 }

@@ -1,3 +1,4 @@
+import { FakeDoor } from './door';
 import { FakeFiles } from './files';
 import { KeptProcesses } from './processes';
 import type { ShellRoom } from './shell';
@@ -9,6 +10,7 @@ const logBytesMax = 1 << 20;
 export class FakeGuest {
   readonly files: FakeFiles;
   readonly processes: KeptProcesses;
+  readonly door = new FakeDoor();
 
   constructor(
     private readonly world: FakeWorld,

@@ -36,7 +36,7 @@ export class FakeSession implements GuestSession {
       this.#over.signal.addEventListener('abort', () => resolve(this.#over.signal.reason as Error), { once: true });
     });
     this.#guest = guestOf(world, vm);
-    this.#agent = createFakeAgent({ clock: world.clock, ram: vm.ram, files: this.#guest.files, env: vm.env, changed: () => this.#guest.saveRam() });
+    this.#agent = createFakeAgent({ clock: world.clock, ram: vm.ram, files: this.#guest.files, env: vm.env, door: this.#guest.door, changed: () => this.#guest.saveRam() });
   }
   key(): RoomKey {
     return { roomId: this.vm.roomId, incarnation: this.vm.incarnation };
@@ -78,6 +78,10 @@ export class FakeSession implements GuestSession {
     theirs.once('close', end);
     theirs.on('error', end);
     return mine;
+  }
+  async openDoor(names: readonly string[], signal: AbortSignal): Promise<Duplex> {
+    this.#open(signal);
+    return this.#guest.door.open(names, AbortSignal.any([signal, this.#over.signal]));
   }
   async *startProcess(order: ProcessStart, signal: AbortSignal): AsyncGenerator<ExecEvent, void, void> {
     this.#open(signal);
