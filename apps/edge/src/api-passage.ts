@@ -1,3 +1,4 @@
+import type { Clock } from '@alcove/base';
 import { forwardedHeaders, type Exchange } from './exchange';
 import { deliver, framing, isRepeatable, send, takeBody } from './passage';
 import { Refusal, replies } from './replies';
@@ -5,7 +6,8 @@ import { sendUpgrade } from './upgrades';
 import { UpstreamFailure, type Upstreams } from './upstream';
 
 /** Passes one request on to the API, to its end. Throws Refusal. */
-export async function passToApi(exchange: Exchange, upstreams: Upstreams): Promise<void> {
+export async function passToApi(exchange: Exchange, upstreams: Upstreams, clock: Clock): Promise<void> {
+  exchange.seat.belong('api');
   const { method, target, authority, upgrade, gone } = exchange;
   const headers = ['Host', authority, ...forwardedHeaders(exchange, () => false)];
   try {
@@ -13,7 +15,7 @@ export async function passToApi(exchange: Exchange, upstreams: Upstreams): Promi
       await sendUpgrade(exchange, upstreams.toApi(method, target, [...headers, 'Connection', 'Upgrade', 'Upgrade', upgrade.protocol], true));
       return;
     }
-    const body = await takeBody(exchange);
+    const body = await takeBody(exchange, clock);
     const whole = [...headers, ...framing(exchange, body)];
     let outgoing = upstreams.toApi(method, target, whole);
     const incoming = await send(exchange, outgoing, body).catch((error: unknown) => {

@@ -12,7 +12,13 @@ it('takes a domain with or without a port, and a debug room by either name', () 
   }
 });
 
+it('bounds single addresses unless it is told that a proxy stands in front', () => {
+  expect(edgeConfig(good).behindProxy).toBe(false);
+  expect(edgeConfig({ ...good, ALCOVE_EDGE_BEHIND_PROXY: 'yes' }).behindProxy).toBe(true);
+});
+
 it.each([
+  [{ ALCOVE_EDGE_BEHIND_PROXY: 'true' }, 'ALCOVE_EDGE_BEHIND_PROXY'],
   [{ ALCOVE_EDGE_DOMAIN: 'localhost' }, 'ALCOVE_EDGE_DOMAIN'],
   [{ ALCOVE_EDGE_DOMAIN: '127.0.0.1' }, 'ALCOVE_EDGE_DOMAIN'],
   [{ ALCOVE_EDGE_DOMAIN: '*.alcove.test' }, 'ALCOVE_EDGE_DOMAIN'],

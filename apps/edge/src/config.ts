@@ -37,6 +37,8 @@ export const EdgeSettings = z.strictObject({
   /** One room whose surface is served without its token, over plain HTTP: for E2B_DEBUG. */
   ALCOVE_EDGE_DEBUG_ROOM: DebugRoom.optional(),
   ALCOVE_EDGE_DEBUG_LISTEN: ListenAddress.default({ host: '127.0.0.1', port: 49_983 }).refine(({ host }) => isLoopback(host), 'must be a loopback address: it asks for no token'),
+  /** `yes`: everybody comes by way of a proxy that has bounds of its own, so what one address may have open is not bounded here. */
+  ALCOVE_EDGE_BEHIND_PROXY: z.enum(['yes', 'no']).default('no'),
   ALCOVE_LOG_LEVEL: LogLevel.default('info'),
   ...tlsSettings,
 });
@@ -54,6 +56,7 @@ export interface EdgeConfig {
   /** Whom the edge is towards the control plane and the hosts. */
   readonly tls: TlsIdentity;
   readonly debug: { readonly room: RoomId; readonly listen: ListenAddress } | null;
+  readonly behindProxy: boolean;
   readonly logLevel: string;
   /** Reads the certificate that clients see. Throws BadSettings. */
   certificate(): PublicCertificate;
@@ -78,6 +81,7 @@ export function edgeConfig(environment: NodeJS.ProcessEnv = process.env): EdgeCo
     controlUrl: settings.ALCOVE_CONTROL_URL,
     tls: readTlsIdentity(settings),
     debug: room === undefined ? null : { room, listen: settings.ALCOVE_EDGE_DEBUG_LISTEN },
+    behindProxy: settings.ALCOVE_EDGE_BEHIND_PROXY === 'yes',
     logLevel: settings.ALCOVE_LOG_LEVEL,
     certificate: () => ({ cert: read('ALCOVE_EDGE_CERT'), key: read('ALCOVE_EDGE_KEY') }),
   };

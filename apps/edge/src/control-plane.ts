@@ -18,12 +18,14 @@ const wakeMs = limits.move.wakeWaitMs + 5_000;
 
 /** Over mutual TLS, on connections that are kept. The server must be the control plane by name. */
 export function httpsControlPlane(url: string, tls: TlsIdentity): ControlPlane {
-  const agent = new Agent({ ...identityOptions(tls), keepAlive: true, maxFreeSockets: 16 });
-  const ask = (path: string, roomId: string, ms: number) => post({ target: new URL(path, url), agent, body: Buffer.from(JSON.stringify({ roomId })), ms });
+  const agentFor = (maxSockets: number) => new Agent({ ...identityOptions(tls), keepAlive: true, maxFreeSockets: 16, maxSockets });
+  // A wake takes its time: questions do not wait behind it.
+  const [questions, wakes] = [agentFor(limits.edge.questions), agentFor(limits.edge.wakes)];
+  const ask = (path: string, roomId: string, ms: number, agent: Agent) => post({ target: new URL(path, url), agent, body: Buffer.from(JSON.stringify({ roomId })), ms });
   return {
-    route: (roomId) => ask(edgePaths.route, roomId, limits.edge.askMs),
-    wake: (roomId) => ask(edgePaths.wake, roomId, wakeMs),
-    close: () => agent.destroy(),
+    route: (roomId) => ask(edgePaths.route, roomId, limits.edge.askMs, questions),
+    wake: (roomId) => ask(edgePaths.wake, roomId, wakeMs, wakes),
+    close: () => [questions, wakes].forEach((agent) => agent.destroy()),
   };
 }
 

@@ -8,8 +8,9 @@ import { destinationOf, hostNameOf, surfacePort, type Destination } from './addr
 import { passToApi } from './api-passage';
 import type { EdgeConfig } from './config';
 import { httpsControlPlane } from './control-plane';
-import { answer, openExchange, type AnyRequest, type AnyResponse, type Exchange } from './exchange';
+import { answer, openExchange, remoteAddressOf, type AnyRequest, type AnyResponse, type Exchange } from './exchange';
 import { valuesOf } from './headers';
+import { Crowd, neighbourhood, Places, type Seat } from './places';
 import { Refusal, replies } from './replies';
 import { Rooms } from './rooms';
 import { Routes } from './routes';
@@ -33,10 +34,10 @@ export function createEdge(config: EdgeConfig, log: Log, clock: Clock = systemCl
   const controlPlane = httpsControlPlane(config.controlUrl, config.tls);
   const upstreams = new Upstreams(config.apiUrl, config.tls);
   const rooms = new Rooms(new Routes(controlPlane, clock), upstreams, clock);
-  const door = new Door(log);
+  const door = new Door(log, !config.behindProxy);
   const sessions = new Set<ServerHttp2Session>();
   const server = publicServer(config, sessions);
-  door.attend(server, (exchange) => dispatch(exchange, config.domain, rooms, upstreams));
+  door.attend(server, (exchange) => dispatch(exchange, config.domain, { rooms, api: () => passToApi(exchange, upstreams, clock) }));
   const debug = config.debug ? { listen: config.debug.listen, server: createServer({ ...serverBounds, keepAliveTimeout: limits.edge.keepAliveMs }), room: config.debug.room } : null;
   if (debug) door.attend(debug.server, (exchange) => serveDebug(exchange, debug.room, rooms));
   return {
@@ -98,19 +99,19 @@ function isWebSocket(request: IncomingMessage): boolean {
   return request.headers.upgrade?.toLowerCase() === 'websocket';
 }
 
-function dispatch(exchange: Exchange, domain: string, rooms: Rooms, upstreams: Upstreams): Promise<void> {
+function dispatch(exchange: Exchange, domain: string, { rooms, api }: { rooms: Rooms; api: () => Promise<void> }): Promise<void> {
   const { request } = exchange;
   const [id, port] = ['e2b-sandbox-id', 'e2b-sandbox-port'].map((name) => valuesOf(request.rawHeaders, name).join());
   const destination: Destination = destinationOf(exchange.authority, { id: id || undefined, port: port || undefined }, domain);
   switch (destination.kind) {
     case 'api':
-      return passToApi(exchange, upstreams);
+      return api();
     case 'room':
       return rooms.serve(exchange, destination);
     case 'nothing':
-      throw new Refusal(replies.nothing());
+      throw new Refusal(replies.nothing(hostNameOf(exchange.authority) ?? '', domain));
     case 'foreign':
-      throw new Refusal(replies.foreignHost());
+      throw new Refusal(replies.foreignHost(hostNameOf(exchange.authority) ?? '', domain));
     case 'bad':
       throw new Refusal(replies.badRequest('There must be one host'));
   }
@@ -125,7 +126,7 @@ const ownNames = new Set(['localhost', '127.0.0.1', '::1']);
 async function serveDebug(exchange: Exchange, roomId: NonNullable<EdgeConfig['debug']>['room'], rooms: Rooms): Promise<void> {
   const { request, authority } = exchange;
   const isOwn = (name: string | undefined): boolean => ownNames.has(hostNameOf(name) ?? '');
-  if (!isOwn(authority)) throw new Refusal(replies.foreignHost());
+  if (!isOwn(authority)) throw new Refusal(replies.notThisMachine());
   const origins = valuesOf(request.rawHeaders, 'origin');
   if (!origins.every((origin) => isOwn(URL.parse(origin)?.host)) || valuesOf(request.rawHeaders, 'sec-fetch-site').includes('cross-site')) throw new Refusal(replies.foreignOrigin());
   await rooms.serve(exchange, { kind: 'room', sandboxId: sandboxIdOf(roomId), roomId, port: surfacePort }, true);
@@ -133,10 +134,17 @@ async function serveDebug(exchange: Exchange, roomId: NonNullable<EdgeConfig['de
 
 /** What every request passes, whichever listener it came by. */
 class Door {
-  #open = 0;
+  readonly #crowd: Crowd;
+  readonly #connections = new Places(limits.edge.connectionsPerAddress);
   readonly #sockets = new Set<Duplex>();
 
-  constructor(private readonly log: Log) {}
+  constructor(
+    private readonly log: Log,
+    /** What one address may have open is bounded. */
+    private readonly boundsAddresses: boolean,
+  ) {
+    this.#crowd = new Crowd(boundsAddresses);
+  }
 
   attend(server: Http2SecureServer | Server, serve: Serve): void {
     const onRequest = (request: AnyRequest, response: AnyResponse): void => void this.#serve(request, response, null, serve);
@@ -153,6 +161,7 @@ class Door {
     either.on('request', onRequest as (request: IncomingMessage, response: ServerResponse) => void);
     either.on('upgrade', onUpgrade);
     either.on('clientError', (error, socket) => refuseBadHttp(error, socket));
+    either.on('connection', (socket) => this.#count(socket));
     for (const event of ['connection', 'secureConnection']) {
       either.on(event, (socket: Socket) => {
         this.#sockets.add(socket);
@@ -166,17 +175,20 @@ class Door {
   }
 
   async #serve(request: AnyRequest, response: AnyResponse, upgrade: Exchange['upgrade'], serve: Serve): Promise<void> {
-    this.#open++;
     try {
-      if (this.#open > limits.edge.exchanges) throw new Refusal(replies.busy());
-      await serve(openExchange(request, response, upgrade));
+      await this.#crowd.seat(remoteAddressOf(request), (seat: Seat) => serve(openExchange(request, response, seat, upgrade)));
     } catch (error) {
       const refusal = error instanceof Refusal ? error : new Refusal(replies.internal(), error);
       this.#tell(refusal);
       answer(request, response, refusal.reply);
-    } finally {
-      this.#open--;
     }
+  }
+
+  #count(socket: Socket): void {
+    if (!this.boundsAddresses) return;
+    const leave = this.#connections.take(neighbourhood(socket.remoteAddress ?? ''));
+    if (leave) socket.once('close', leave);
+    else socket.destroy();
   }
 
   /** What a caller did wrong is not worth a line, nor that nobody listens on a port: only what failed among ourselves is. */

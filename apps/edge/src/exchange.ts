@@ -3,7 +3,8 @@ import { constants, type Http2ServerRequest, type Http2ServerResponse } from 'no
 import type { Duplex } from 'node:stream';
 import { limits } from '@alcove/base';
 import { bodyLengthOf, requestHeaders, valuesOf, type BodyLength } from './headers';
-import { Refusal, rendered, replies, wantsPage, type Reply } from './replies';
+import type { Seat } from './places';
+import { formOf, Refusal, rendered, replies, type Reply } from './replies';
 
 export type AnyRequest = IncomingMessage | Http2ServerRequest;
 export type AnyResponse = ServerResponse | Http2ServerResponse;
@@ -18,6 +19,7 @@ export interface Exchange {
   readonly authority: string;
   readonly length: BodyLength;
   readonly remoteAddress: string;
+  readonly seat: Seat;
   /** The connection, where the request asks for it to become a WebSocket. */
   readonly upgrade: { readonly protocol: string; readonly socket: Duplex; readonly head: Buffer } | null;
   /** Aborted when the caller is gone before it was answered. */
@@ -37,7 +39,7 @@ export function isHttp2(request: AnyRequest): request is Http2ServerRequest {
 }
 
 /** Checks a request. Throws Refusal for one that could be understood in two ways. */
-export function openExchange(request: AnyRequest, response: AnyResponse, upgrade: Exchange['upgrade'] = null): Exchange {
+export function openExchange(request: AnyRequest, response: AnyResponse, seat: Seat, upgrade: Exchange['upgrade'] = null): Exchange {
   const hosts = valuesOf(request.rawHeaders, 'host');
   const authorities = isHttp2(request) ? valuesOf(request.rawHeaders, ':authority') : [];
   const [authority = ''] = [...authorities, ...hosts];
@@ -49,7 +51,11 @@ export function openExchange(request: AnyRequest, response: AnyResponse, upgrade
   if (!methods.has(method)) throw new Refusal(replies.method());
   const length = lengthOf(request);
   if (length === null) throw new Refusal(replies.badRequest('The length of the body can be read in two ways'));
-  return { request, response, method, target, authority, length, remoteAddress: request.socket.remoteAddress ?? '', upgrade, ...watchEnd(response) };
+  return { request, response, method, target, authority, length, remoteAddress: remoteAddressOf(request), seat, upgrade, ...watchEnd(response) };
+}
+
+export function remoteAddressOf(request: AnyRequest): string {
+  return request.socket.remoteAddress ?? '';
 }
 
 function lengthOf(request: AnyRequest): BodyLength | null {
@@ -82,7 +88,7 @@ export function cut(response: AnyResponse): void {
 /** Gives an answer of our own; one that has begun is cut instead. */
 export function answer(request: AnyRequest, response: AnyResponse, reply: Reply): void {
   if (response.headersSent) return cut(response);
-  const { status, headers, bytes } = rendered(reply, wantsPage(request.headers.accept));
+  const { status, headers, bytes } = rendered(reply, formOf(request.method, request.url ?? '', request.headers));
   writeHead(response, status, headers);
   if (request.method === 'HEAD') response.end();
   else response.end(bytes);

@@ -1,25 +1,42 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
-import { limits } from '@alcove/base';
+import { limits, type Clock } from '@alcove/base';
 import { cut, discard, flushHead, isWhole, writeHead, type Exchange } from './exchange';
 import { answerHeaders } from './headers';
+import { Refusal, replies } from './replies';
 import { boundConnecting, TunnelRefused, UpstreamFailure } from './upstream';
 
 /** What is sent as the body: a small one was read whole, so that it can be sent again. */
 export type Body = { readonly kind: 'none' } | { readonly kind: 'small'; readonly bytes: Buffer } | { readonly kind: 'stream' };
 
-/** Reads a body that is said to be small; leaves any other where it is. Rejects when the caller breaks it off. */
-export async function takeBody({ request, length, moved }: Exchange): Promise<Body> {
+/** Reads a body that is said to be small; leaves any other where it is. Throws Refusal when it does not come, or not in time. */
+export async function takeBody({ request, length, moved }: Exchange, clock: Clock): Promise<Body> {
   if (length === 'none') return { kind: 'none' };
   if (length === 'unknown' || length > limits.edge.smallBodyBytes) return { kind: 'stream' };
+  const begunAt = clock.monotonic();
+  let movedAt = begunAt;
   const chunks: Buffer[] = [];
-  return new Promise((resolve, reject) => {
+  const taken = new Promise<Body>((resolve, reject) => {
+    const broken = (): void => reject(new Refusal(replies.badRequest('The body was broken off')));
     request.on('data', (chunk: Buffer) => {
       moved();
+      movedAt = clock.monotonic();
       chunks.push(chunk);
     });
-    request.once('end', () => (isWhole(request) ? resolve({ kind: 'small', bytes: Buffer.concat(chunks) }) : reject(new Error('the body was broken off'))));
-    for (const event of ['error', 'aborted', 'close']) request.once(event, () => reject(new Error('the body was broken off')));
+    request.once('end', () => (isWhole(request) ? resolve({ kind: 'small', bytes: Buffer.concat(chunks) }) : broken()));
+    for (const event of ['error', 'aborted', 'close']) request.once(event, broken);
   });
+  const over = new AbortController();
+  try {
+    return await Promise.race([taken, late(() => Math.min(movedAt + limits.http.bodyIdleMs, begunAt + limits.edge.smallBodyMs), clock, over.signal)]);
+  } finally {
+    over.abort();
+  }
+}
+
+/** Throws Refusal at the deadline, which may be put off meanwhile; never resolves. */
+async function late(deadline: () => number, clock: Clock, over: AbortSignal): Promise<never> {
+  for (let left = deadline() - clock.monotonic(); left > 0; left = deadline() - clock.monotonic()) await clock.sleep(left, over);
+  throw new Refusal(replies.slowBody());
 }
 
 /** The header that says how the body is framed on the way on: made new, never copied. */

@@ -1,5 +1,6 @@
 import { limits, systemClock } from '@alcove/base';
 import type { EdgeRoute } from '@alcove/contracts';
+import fc from 'fast-check';
 import { Routes } from './routes';
 
 const running: EdgeRoute = { state: 'running', reason: null, target: { hostId: 'h', hostUrl: 'https://h', incarnation: 1 }, surfaceToken: 't', trafficToken: null, maskRequestHost: null, autoResume: true };
@@ -41,6 +42,50 @@ it('asks once for many, and says to those who came later that the answer may be 
   for (const go of state.answer) go();
   expect(await Promise.all(both)).toEqual([{ route: asleep, fresh: true }, { route: asleep, fresh: false }]);
   expect(state.asked).toBe(1);
+});
+
+it('has one question on its way and one behind it, however many ask, and answers nobody with what is older than the request', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.constantFrom('find', 'ask', 'answer', 'fail', 'time'), { maxLength: 60 }), async (steps) => {
+      let begun = 0;
+      let now = 0;
+      const way: { number: number; settle: (how: 'answer' | 'fail') => void }[] = [];
+      const route = (): Promise<EdgeRoute> =>
+        new Promise((resolve, reject) => {
+          const number = ++begun;
+          way.push({ number, settle: (how) => (how === 'answer' ? resolve({ ...asleep, reason: String(number) }) : reject(new Error(String(number)))) });
+        });
+      const routes = new Routes({ route, wake: route, close: () => undefined }, { ...systemClock, monotonic: () => now });
+      const waiting: Promise<unknown>[] = [];
+      const finish = async (how: 'answer' | 'fail'): Promise<void> => {
+        way.shift()?.settle(how);
+        await new Promise((next) => setImmediate(next));
+      };
+      let asked = 0;
+      for (const step of steps) {
+        const before = begun;
+        if (step === 'time') now += limits.edge.routeMs;
+        else if (step === 'answer' || step === 'fail') await finish(step);
+        else {
+          asked++;
+          const isFresh = step === 'ask' ? Promise.resolve(true) : undefined;
+          const answer = step === 'ask' ? routes.ask('r').then((known) => ({ route: known, fresh: true })) : routes.find('r');
+          waiting.push(answer.then(async (known) => {
+            if ((await isFresh) ?? known.fresh) expect(Number(known.route.reason)).toBeGreaterThan(before);
+          }, (error: Error) => void (step === 'ask' && expect(Number(error.message)).toBeGreaterThan(before))));
+        }
+        expect(way.length).toBeLessThan(2);
+      }
+      while (way.length > 0) await finish('answer');
+      await Promise.all(waiting);
+      expect(begun).toBeLessThanOrEqual(asked);
+      // Nothing is left behind of a room that nobody asks for any more.
+      const last = begun;
+      void routes.ask('r');
+      expect(begun).toBe(last + 1);
+    }),
+    { seed: 20_261_126, numRuns: 300 },
+  );
 });
 
 it('wakes once for many, and again after a failure', async () => {

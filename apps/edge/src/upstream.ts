@@ -42,6 +42,10 @@ export const roomHeader = 'alcove-room';
 export function isElsewhere(answer: IncomingMessage): boolean {
   return answer.headers[roomHeader] === 'elsewhere';
 }
+/** The host has too many connections: nothing is said about the room. */
+export function isBusy(answer: IncomingMessage): boolean {
+  return answer.headers[roomHeader] === 'busy';
+}
 
 /** Connections to the API, the hosts, and through hosts to ports of rooms. All are kept and used again. */
 export class Upstreams {

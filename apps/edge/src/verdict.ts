@@ -5,7 +5,14 @@ import { Refusal, replies, type Reply } from './replies';
 import type { Target } from './upstream';
 
 /** What is to be done with a request to a room. Pure: three outcomes, the caller performs one. */
-export type Verdict = { readonly kind: 'pass'; readonly target: Target } | { readonly kind: 'wake' } | { readonly kind: 'refuse'; readonly reply: Reply };
+export type Verdict =
+  | { readonly kind: 'pass'; readonly by: By; readonly target: Target }
+  | { readonly kind: 'wake'; readonly by: By }
+  /** `about`: `token` where the token of the surface was not shown. That one stays the same while the room lives, whatever else is changed about it. */
+  | { readonly kind: 'refuse'; readonly about: 'token' | 'room'; readonly reply: Reply };
+
+/** Who shows the room's token itself is its `owner`; on its ports, and with a signed address of a file, anybody may come. */
+export type By = 'owner' | 'stranger';
 
 export interface RoomRequest {
   readonly address: RoomAddress;
@@ -30,9 +37,10 @@ export function judge(asked: RoomRequest, route: EdgeRoute): Verdict {
   if (asleep.has(route.state) && !route.autoResume) return notFound;
   const access = accessOf(asked, route);
   if (access === 'none') return notFound;
-  if (isRunning && route.target) return access === 'shown' || access === 'open' ? { kind: 'pass', target: route.target } : refuse(access);
+  const by: By = access === 'shown' && asked.surface !== null && (asked.trusted || asked.surface.token) ? 'owner' : 'stranger';
+  if (isRunning && route.target) return access === 'shown' || access === 'open' ? { kind: 'pass', by, target: route.target } : refuse(access, asked.surface ? 'token' : 'room');
   if (asked.address.port !== surfacePort && typeof access !== 'string') return refuse(access);
-  if (access === 'shown' && route.autoResume) return { kind: 'wake' };
+  if (access === 'shown' && route.autoResume) return { kind: 'wake', by };
   return rising.has(route.state) ? refuse(replies.moving(sandboxId)) : notFound;
 }
 
@@ -48,8 +56,8 @@ function accessOf({ address, surface, trafficToken, trusted, nowS }: RoomRequest
   return access.kind === 'refused' ? replies.unauthorized(access.message) : access.kind;
 }
 
-function refuse(reply: Reply): Verdict {
-  return { kind: 'refuse', reply };
+function refuse(reply: Reply, about: 'token' | 'room' = 'room'): Verdict {
+  return { kind: 'refuse', about, reply };
 }
 
 /** The answer for a wake or a question that the control plane refused. */
