@@ -1,7 +1,7 @@
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { readSettings } from '@alcove/contracts';
+import { BadSettings, readSettings } from '@alcove/contracts';
 
 /** `host` or `host:port`: below it the edge serves rooms to E2B's clients. */
 const E2bDomain = z
@@ -30,8 +30,23 @@ const schema = z.object({
   ALCOVE_QUEUE: z.string().default('postgres'),
   ALCOVE_LOG_LEVEL: z.string().default('info'),
   ALCOVE_E2B_DOMAIN: E2bDomain.default({ name: 'alcove.test', port: null }),
+  ALCOVE_EDGE_ADDRESS: z.union([z.ipv4(), z.ipv6()], 'must be an IP address').default('127.0.0.1'),
+  ALCOVE_EDGE_CERT: z.string().optional(),
+  ALCOVE_EDGE_KEY: z.string().optional(),
+  ALCOVE_EDGE_BEHIND_PROXY: z.enum(['yes', 'no']).default('no'),
   ALCOVE_EDGE_DEBUG_ROOM: z.string().optional(),
+  ALCOVE_PKCS11: z.enum(['0', '1']).default('0'),
 });
+
+/** Where the edge listens and what it shows to clients. */
+export interface EdgeOptions {
+  /** The IP address; its port is chosen with the others. */
+  readonly address: string;
+  /** PEM files for `*.<domain>` that the user has; null: a development certificate, which setup makes. */
+  readonly certificate: { readonly cert: string; readonly key: string } | null;
+  /** All callers come from a proxy's address, which is not bounded then. */
+  readonly behindProxy: 'yes' | 'no';
+}
 
 export interface CliConfig {
   /** The checkout. */
@@ -47,8 +62,11 @@ export interface CliConfig {
   queue: string;
   logLevel: string;
   e2bDomain: E2bDomain;
+  edge: EdgeOptions;
   /** The room whose surface the edge opens to every program of this machine, for E2B_DEBUG; null: none. */
   debugRoom: string | null;
+  /** Whether setup builds what a key in a PKCS#11 token needs. */
+  pkcs11: boolean;
   asRoot: boolean;
   colour: boolean;
   interactive: boolean;
@@ -68,11 +86,19 @@ export function readCliConfig(): CliConfig {
     queue: settings.ALCOVE_QUEUE,
     logLevel: settings.ALCOVE_LOG_LEVEL,
     e2bDomain: settings.ALCOVE_E2B_DOMAIN,
+    edge: { address: settings.ALCOVE_EDGE_ADDRESS, certificate: ownCertificate(settings.ALCOVE_EDGE_CERT, settings.ALCOVE_EDGE_KEY), behindProxy: settings.ALCOVE_EDGE_BEHIND_PROXY },
     debugRoom: settings.ALCOVE_EDGE_DEBUG_ROOM ?? null,
+    pkcs11: settings.ALCOVE_PKCS11 === '1',
     asRoot,
     colour: !process.env['NO_COLOR'] && process.stdout.isTTY === true && process.env['TERM'] !== 'dumb',
     interactive: process.stdin.isTTY === true && process.stderr.isTTY === true,
   };
+}
+
+function ownCertificate(cert: string | undefined, key: string | undefined): EdgeOptions['certificate'] {
+  if (cert === undefined && key === undefined) return null;
+  if (cert === undefined || key === undefined) throw new BadSettings('ALCOVE_EDGE_CERT and ALCOVE_EDGE_KEY are given together, or neither');
+  return { cert: resolve(cert), key: resolve(key) };
 }
 
 /** The environment that child programs (apt, tsc, jest …) inherit: the user's own, with additions. */

@@ -10,6 +10,7 @@ import { bringUp } from './platform/bring-up';
 import { takeDown } from './platform/down';
 import { logNames, showLogs } from './platform/logs';
 import { showStatus } from './platform/status';
+import { showReceiptKey, verifyReceiptFile } from './receipts/receipt-commands';
 import { setUp } from './setup/setup';
 import { buildFromFolder, listTemplates } from './templates/template-commands';
 
@@ -99,6 +100,19 @@ export const commands: Record<string, CommandSpec> = {
       throw new CliFailure('template takes "build DIR" or "list"', { exitCode: exitCodes.usage });
     },
   },
+  receipt: {
+    usage: 'receipt verify FILE [--key PEM] [--json] | receipt key [--json]',
+    about: "Checks the receipt of an erasure, asking nobody: exit code 0 when it is as it was signed. --key: the file of the platform's public key, which `receipt key` prints; without it, that of this home.",
+    flags: { key: { type: 'string' }, ...json },
+    words: { min: 1, max: 2 },
+    completions: ['verify', 'key'],
+    run: (context, args) => {
+      const [action, file] = args.words;
+      if (action === 'verify' && file !== undefined) return verifyReceiptFile(context, file, { keyFile: args.value('key'), json: args.has('json') });
+      if (action === 'key' && file === undefined && args.value('key') === undefined) return showReceiptKey(context, args.has('json'));
+      throw new CliFailure('receipt takes "verify FILE" or "key"', { exitCode: exitCodes.usage });
+    },
+  },
   doctor: {
     usage: 'doctor [--json]',
     about: 'What this machine can do, what is wrong with it and how to mend that. Boots a tiny guest to find out. Exit code 1 when rooms cannot run here.',
@@ -114,8 +128,8 @@ export const commands: Record<string, CommandSpec> = {
     run: (context, args) => runTests(context, { fast: args.has('fast'), all: args.has('all'), kvm: args.has('kvm'), yes: args.has('yes') }),
   },
   bench: {
-    usage: 'bench [wake|hibernate|provision|density] [--samples N] [--json] [--yes]',
-    about: 'Measures rooms through the public API, with targets. At least 30 samples are needed for figures to mean something; --samples N for a quick try. Without a name: the list.',
+    usage: 'bench [wake|hibernate|provision|density|e2b|vault|vector-privacy] [--samples N] [--json] [--yes]',
+    about: 'Measures rooms through the public API, and parts of the platform by themselves, with targets. At least 30 samples are needed for figures to mean something; --samples N for a quick try. Without a name: the list.',
     flags: { samples: { type: 'string' }, ...json, ...yes },
     words: { min: 0, max: 1 },
     completions: Object.keys(benchmarks),

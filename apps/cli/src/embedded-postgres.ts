@@ -33,6 +33,8 @@ export interface Cluster {
   password: string;
   /** False for tests: no fsync. A crash of the machine may then lose or damage the data. */
   durable: boolean;
+  /** Server settings that differ from those of every cluster. */
+  settings?: Readonly<Record<string, string>>;
 }
 
 export interface Command {
@@ -164,6 +166,7 @@ export function postgresCommand(cluster: Cluster, account: Account | null): Comm
     shared_buffers: '128MB',
     password_encryption: 'scram-sha-256',
     timezone: 'UTC',
+    ...cluster.settings,
     ...(cluster.durable ? {} : { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' }),
   };
   const flags = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);

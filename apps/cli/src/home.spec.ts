@@ -26,6 +26,16 @@ describe('the settings of a home', () => {
     expect(await readSettingsFile(paths)).toEqual(old);
   });
 
+  it('of a home from before keys had a cluster of their own get its passwords, once', async () => {
+    const paths = homePaths(folder);
+    const { keys, ...old } = (await prepareHome(paths)).settings;
+    await writeSettings(paths, old);
+    const { settings } = await prepareHome(paths);
+    expect(settings).toEqual({ ...old, keys: expect.objectContaining({ appPassword: expect.any(String) }) });
+    expect(settings.keys).not.toEqual(keys);
+    expect((await prepareHome(paths)).settings).toEqual(settings);
+  });
+
   it('that are damaged are said to be, not replaced', async () => {
     const paths = homePaths(folder);
     const { settings } = await prepareHome(paths);

@@ -10,8 +10,12 @@ export interface HomePaths {
   home: string;
   settings: string;
   rootKey: string;
+  /** Signs receipts of erasures. */
+  receiptKey: string;
   tls: string;
   postgres: string;
+  /** The cluster of wraps. */
+  keysPostgres: string;
   /** Templates and images. */
   store: string;
   /** The host agent's own: journal, lease, run folders of VMs. A short name, because sockets below it have paths of at most 107 bytes. */
@@ -26,8 +30,10 @@ export function homePaths(home: string): HomePaths {
     home,
     settings: join(home, 'settings.json'),
     rootKey: join(home, 'keys', 'root.key'),
+    receiptKey: join(home, 'keys', 'receipt.pem'),
     tls: join(home, 'tls'),
     postgres: join(home, 'postgres'),
+    keysPostgres: join(home, 'keys-postgres'),
     store: join(home, 'store'),
     host: join(home, 'host'),
     logs: join(home, 'logs'),
@@ -37,14 +43,16 @@ export function homePaths(home: string): HomePaths {
 }
 
 const port = z.int().min(1).max(65_535);
-/** `edge` is absent from the settings of homes that were made before there was one. */
-const KnownPorts = z.strictObject({ postgres: port, api: port, internal: port, host: port, edge: port.optional() });
+/** `edge` and `keys` are absent from the settings of homes that were made before there was one. */
+const KnownPorts = z.strictObject({ postgres: port, keys: port.optional(), api: port, internal: port, host: port, edge: port.optional() });
 export type Ports = Required<z.infer<typeof KnownPorts>>;
 const Settings = z.strictObject({
   version: z.literal(1),
   hostId: z.string().regex(/^host_[0-9a-f]{20}$/),
   databasePassword: z.string().min(32),
   appPassword: z.string().min(32),
+  /** Of the cluster of wraps; absent from homes that were made before there was one. */
+  keys: z.strictObject({ databasePassword: z.string().min(32), appPassword: z.string().min(32) }).optional(),
   platformKey: z.string().min(32),
   ports: KnownPorts.nullable(),
 });
@@ -67,17 +75,29 @@ export async function prepareHome(paths: HomePaths): Promise<{ settings: Setting
   for (const folder of [paths.home, paths.store, paths.host, paths.logs]) await mkdir(folder, { recursive: true, mode: 0o755 });
   for (const folder of [join(paths.home, 'keys'), paths.tls]) await mkdir(folder, { recursive: true, mode: 0o700 });
   const known = await readSettingsFile(paths);
-  if (known) return { settings: known, made: false };
+  if (known) return { settings: await withKeysPasswords(paths, known), made: false };
   const settings: Settings = {
     version: 1,
     hostId: newId('host'),
     databasePassword: randomBytes(24).toString('hex'),
     appPassword: randomBytes(24).toString('hex'),
+    keys: drawPasswords(),
     platformKey: `ak_platform_${randomBytes(24).toString('hex')}`,
     ports: null,
   };
   await writeSettings(paths, settings);
   return { settings, made: true };
+}
+
+async function withKeysPasswords(paths: HomePaths, settings: Settings): Promise<Settings> {
+  if (settings.keys) return settings;
+  const drawn = { ...settings, keys: drawPasswords() };
+  await writeSettings(paths, drawn);
+  return drawn;
+}
+
+function drawPasswords(): { databasePassword: string; appPassword: string } {
+  return { databasePassword: randomBytes(24).toString('hex'), appPassword: randomBytes(24).toString('hex') };
 }
 
 export async function writeSettings(paths: HomePaths, settings: Settings): Promise<void> {

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inheritedEnvironment, type CliConfig } from '../cli.config';
 import { makeContext, type Context } from '../context';
@@ -11,6 +11,7 @@ import { redisNeed } from '../setup/machine-packages';
 import { setUp } from '../setup/setup';
 import { duration } from '../terminal';
 import { startRedis } from './redis';
+import { makeToken, softhsmNeeds } from './softhsm';
 import { add, nothing, tallyOf, type Tally } from './jest-report';
 import { choose, type Suite, type TestFlags } from './suites';
 
@@ -55,6 +56,7 @@ function sentence({ passed, failed, skipped }: Tally): string {
 }
 
 async function runSuite(context: Context, suite: Suite, about: { reports: string; flags: TestFlags & { yes: boolean } }): Promise<Tally> {
+  if (suite.needsToken) return withToken(context, about.flags.yes, (found) => runWith(context, suite, about, found));
   if (!suite.needsRedis) return runWith(context, suite, about, {});
   await installPackages(context.config, context.progress, about.flags.yes, [redisNeed]);
   const redis = await startRedis();
@@ -65,6 +67,12 @@ async function runSuite(context: Context, suite: Suite, about: { reports: string
   }
 }
 
+async function withToken(context: Context, yes: boolean, use: (environment: Record<string, string>) => Promise<Tally>): Promise<Tally> {
+  await installPackages(context.config, context.progress, yes, softhsmNeeds);
+  const { environment, remove } = await makeToken(context);
+  return use(environment).finally(remove);
+}
+
 async function runWith(context: Context, suite: Suite, { reports, flags }: { reports: string; flags: TestFlags }, more: Record<string, string>): Promise<Tally> {
   const { home, cache } = context.config;
   const env = inheritedEnvironment({ ALCOVE_HOME: home, ALCOVE_CACHE: cache, ALCOVE_TEST_HOMES: await folderForHomes(cache), ...(flags.all && { ALCOVE_TEST_ALL: '1' }), ...more });
@@ -73,15 +81,20 @@ async function runWith(context: Context, suite: Suite, { reports, flags }: { rep
     return code === 0 ? { ...nothing, passed: 1 } : { ...nothing, failed: 1 };
   }
   const report = join(reports, `${suite.name.replace(/\W+/g, '-')}.json`);
-  const { jest, pattern, serial } = suite.run;
+  const { jest, pattern } = suite.run;
   // --forceExit: a test that gave up leaves what it waited for waiting, and would keep the run from its end.
   const words = ['node', '--no-warnings', '--experimental-vm-modules', 'node_modules/jest/bin/jest.js', '--selectProjects', jest, '--passWithNoTests', '--forceExit', '--json', `--outputFile=${report}`];
-  if (serial) words.push('--runInBand');
+  words.push(`--maxWorkers=${workers()}`);
   if (pattern) words.push('--testPathPatterns', pattern);
   const code = await run(context, words, env);
   const tally = await tallyOf(report);
   // jest may end badly after a good report: a crash at teardown is a failure all the same.
   return code !== 0 && tally.failed === 0 ? { ...tally, failed: 1 } : tally;
+}
+
+/** How many files run at once: one for each processor. No more than four, because each may hold a platform and its VMs. */
+function workers(): number {
+  return Math.min(4, availableParallelism());
 }
 
 /** Where suites make homes: short, because of sockets below, and on the file system of the templates, so that these are linked and not copied. */

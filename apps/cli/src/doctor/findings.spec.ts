@@ -46,12 +46,13 @@ it('reads swap devices and warns of open ones', () => {
 });
 
 it.each([
-  [null, null, 'ok', 'names.cjs'],
-  [{ covers: true, validForMs: 1 }, '127.0.0.1', 'ok', 'lead to 127.0.0.1'],
-  [{ covers: false, validForMs: 1 }, null, 'warn', 'not for'],
-  [{ covers: true, validForMs: 0 }, null, 'warn', 'expired'],
-])('judges the edge with certificate %j and address %s: %s', (certificate, address, level, said) => {
-  const finding = judgeEdge('alcove.test', certificate, address);
+  [false, null, null, 'ok', 'names.cjs'],
+  [false, { covers: true, validForMs: 1 }, '127.0.0.1', 'ok', 'lead to 127.0.0.1'],
+  [false, { covers: false, validForMs: 1 }, null, 'warn', 'not for'],
+  [true, { covers: true, validForMs: 0 }, null, 'warn', 'expired'],
+  [true, null, null, 'warn', 'ALCOVE_EDGE_CERT'],
+])('judges the edge, its certificate own (%s), %j, and address %s: %s', (own, certificate, address, level, said) => {
+  const finding = judgeEdge({ domain: 'alcove.test', own, certificate, address });
   expect(finding).toMatchObject({ level, detail: expect.stringContaining(said) });
   expect(finding.mend === undefined).toBe(level === 'ok');
 });

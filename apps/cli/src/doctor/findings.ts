@@ -71,13 +71,24 @@ export function judgeReach(home: string, closed: string | null): Finding {
   return { name: 'home folder', level: 'fail', detail: `${closed} is closed to other users`, mend: `chmod o+x ${closed}, or choose another ALCOVE_HOME` };
 }
 
-/** `certificate`: null where setup has not made one yet. `address`: where the name of a room leads; null: nowhere. */
-export function judgeEdge(domain: string, certificate: { covers: boolean; validForMs: number } | null, address: string | null): Finding {
+export interface EdgeFacts {
+  domain: string;
+  /** The certificate is the user's, not one that setup makes. */
+  own: boolean;
+  /** Null: cannot be read; setup has not made it yet, or the user's is not there. */
+  certificate: { covers: boolean; validForMs: number } | null;
+  /** Where the name of a room leads; null: nowhere. */
+  address: string | null;
+}
+
+export function judgeEdge({ domain, own, certificate, address }: EdgeFacts): Finding {
   const name = 'edge';
   const names = address === null ? 'its names lead nowhere: programs of this machine need apps/edge/names.cjs, others wildcard DNS' : `its names lead to ${address}`;
-  if (certificate === null) return ok(name, `*.${domain}: a certificate is made at the first start; ${names}`);
-  if (!certificate.covers) return { name, level: 'warn', detail: `the certificate is not for *.${domain}`, mend: './alcove setup makes one' };
-  if (certificate.validForMs <= 0) return { name, level: 'warn', detail: `the certificate for *.${domain} has expired`, mend: './alcove setup makes one' };
+  const mend = own ? 'name another with ALCOVE_EDGE_CERT and ALCOVE_EDGE_KEY' : './alcove setup makes one';
+  if (certificate === null && !own) return ok(name, `*.${domain}: a certificate is made at the first start; ${names}`);
+  if (certificate === null) return { name, level: 'warn', detail: 'the file of ALCOVE_EDGE_CERT holds no certificate that can be read', mend };
+  if (!certificate.covers) return { name, level: 'warn', detail: `the certificate is not for *.${domain}`, mend };
+  if (certificate.validForMs <= 0) return { name, level: 'warn', detail: `the certificate for *.${domain} has expired`, mend };
   return ok(name, `*.${domain}; ${names}`);
 }
 

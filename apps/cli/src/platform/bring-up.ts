@@ -1,5 +1,5 @@
 import type { Context } from '../context';
-import { tlsFiles } from '../setup/certificates';
+import { publicCertificate } from '../setup/certificates';
 import { setUp } from '../setup/setup';
 import { curlLines, e2bLines } from './curl-lines';
 import { developmentKey } from './development-key';
@@ -14,7 +14,7 @@ export async function bringUp(context: Context, options: { yes: boolean; json: b
   const { key, tenantId } = await developmentKey(context, url, settings);
   const roomId = await context.progress.step('a room to try', () => firstRoom(url, key), (id) => id);
   const curl = curlLines(url, key, roomId);
-  const e2b = e2bLines({ domain: status.e2bDomain ?? '', key, authority: tlsFiles(context.paths.tls, 'edge').ca, root: context.config.root });
+  const e2b = e2bLines({ domain: status.e2bDomain ?? '', key, authority: publicCertificate(context.config.edge, context.paths.tls).authority, root: context.config.root });
   if (options.json) context.print(JSON.stringify({ url, key, tenantId, roomId, platformKey: settings.platformKey, curl, e2b: { domain: status.e2bDomain, lines: e2b }, startedNow }, null, 2));
   else context.print(welcome(context, { url, key, curl, e2b, startedNow }));
 }

@@ -11,8 +11,11 @@ export function curlLines(url: string, key: string, roomId: string): string[] {
   ];
 }
 
-/** What a program that uses E2B's SDK needs in its environment; the last line leads the domain's names to this machine, where no DNS does. */
-export function e2bLines({ domain, key, authority, root }: { domain: string; key: string; authority: string; root: string }): string[] {
-  const variables = { E2B_DOMAIN: domain, E2B_API_KEY: key, NODE_EXTRA_CA_CERTS: authority, NODE_OPTIONS: `"--require ${join(root, 'apps/edge/names.cjs')}"` };
-  return Object.entries(variables).map(([name, value]) => `export ${name}=${value}`);
+/**
+ * What a program that uses E2B's SDK needs in its environment. With a development certificate (`authority`) also whom to trust, and a line that leads the domain's names to this
+ * machine, where no DNS does.
+ */
+export function e2bLines({ domain, key, authority, root }: { domain: string; key: string; authority: string | null; root: string }): string[] {
+  const here = authority === null ? {} : { NODE_EXTRA_CA_CERTS: authority, NODE_OPTIONS: `"--require ${join(root, 'apps/edge/names.cjs')}"` };
+  return Object.entries({ E2B_DOMAIN: domain, E2B_API_KEY: key, ...here }).map(([name, value]) => `export ${name}=${value}`);
 }

@@ -8,7 +8,7 @@ import type { Context } from '../context';
 import { CliFailure, exitCodes } from '../failure';
 import { readable } from './log-lines';
 
-export const logNames = ['supervisor', 'postgres', 'api', 'worker', 'host', 'edge'] as const;
+export const logNames = ['supervisor', 'postgres', 'keys', 'api', 'worker', 'host', 'edge'] as const;
 const tailBytes = 64 << 10;
 
 /** The last lines of a file; empty when it is not there. */

@@ -3,16 +3,16 @@ import type { Context } from '../context';
 import { freePort } from '../embedded-postgres';
 import { writeSettings, type Ports, type Settings } from '../home';
 
-const names = ['postgres', 'api', 'internal', 'host', 'edge'] as const;
+const names = ['postgres', 'keys', 'api', 'internal', 'host', 'edge'] as const;
 /** Taken at first where nobody has it, because people will write it into configurations. */
 const edgePort = 8443;
 
-/** True when nobody listens on 127.0.0.1:port and we may. */
-export function isFree(port: number): Promise<boolean> {
+/** True when nobody listens on address:port and we may. */
+export function isFree(port: number, address = '127.0.0.1'): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer();
     server.once('error', () => resolve(false));
-    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+    server.listen(port, address, () => server.close(() => resolve(true)));
   });
 }
 
@@ -24,12 +24,13 @@ export async function settlePorts(context: Context, settings: Settings): Promise
   const ports: Partial<Ports> = {};
   for (const name of names) {
     const wanted = name === 'edge' ? (context.config.e2bDomain.port ?? undefined) : undefined;
+    const address = name === 'edge' ? context.config.edge.address : undefined;
     const known = wanted ?? settings.ports?.[name];
-    if (known !== undefined && (await isFree(known))) {
+    if (known !== undefined && (await isFree(known, address))) {
       ports[name] = known;
       continue;
     }
-    const preferred = name === 'edge' && known === undefined && (await isFree(edgePort)) ? edgePort : null;
+    const preferred = name === 'edge' && known === undefined && (await isFree(edgePort, address)) ? edgePort : null;
     ports[name] = preferred ?? (await freshPort(Object.values(ports)));
     if (known !== undefined) context.progress.warn(`port ${known} of ${name} is in use by another program: ${ports[name]} from now on`);
   }

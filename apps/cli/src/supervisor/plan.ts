@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
+import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import type { CliConfig } from '../cli.config';
 import type { Account, Cluster, Command } from '../embedded-postgres';
 import { postgresCommand, superuserUrl } from '../embedded-postgres';
 import type { HomePaths, Ports, Settings } from '../home';
-import { publicName, tlsFiles } from '../setup/certificates';
+import { publicCertificate, tlsFiles } from '../setup/certificates';
 
 /** One process that the supervisor keeps running. Pure data: made of the settings, performed by Service. */
 export interface ServicePlan extends Command {
@@ -13,7 +14,7 @@ export interface ServicePlan extends Command {
   stopSignal: NodeJS.Signals;
 }
 
-export const serviceNames = ['postgres', 'api', 'worker', 'host', 'edge'] as const;
+export const serviceNames = ['postgres', 'keys', 'api', 'worker', 'host', 'edge'] as const;
 export type ServiceName = (typeof serviceNames)[number];
 
 export interface PlanFacts {
@@ -33,10 +34,34 @@ const vmUidBase = 7_340_032;
 /** The user that a template is captured as: below those of rooms, so that none of them owns it. */
 export const templateUid = vmUidBase - 1;
 const databaseName = 'alcove';
+const keysDatabaseName = 'alcove_keys';
 const appRole = 'alcove_app';
 
 export function clusterOf(facts: Pick<PlanFacts, 'binaries' | 'paths' | 'ports' | 'settings'>): Cluster {
   return { binaries: facts.binaries, dataFolder: facts.paths.postgres, port: facts.ports.postgres, password: facts.settings.databasePassword, durable: true };
+}
+
+/**
+ * The cluster of wraps: small, and with as little of the past in its log as PostgreSQL can do with. Segments are removed after a checkpoint, not used again, and nobody
+ * copies them.
+ */
+export function keysClusterOf(facts: Pick<PlanFacts, 'binaries' | 'paths' | 'ports' | 'settings'>): Cluster {
+  const settings = { max_connections: '60', shared_buffers: '16MB', wal_level: 'minimal', max_wal_senders: '0', max_wal_size: '64MB', min_wal_size: '32MB', wal_recycle: 'off', checkpoint_timeout: '5min' };
+  return { binaries: facts.binaries, dataFolder: facts.paths.keysPostgres, port: facts.ports.keys, password: keysPasswords(facts.settings).databasePassword, durable: true, settings };
+}
+
+function keysPasswords({ keys }: Settings): { databasePassword: string; appPassword: string } {
+  if (!keys) throw new Error('this home has no passwords for the cluster of wraps: ./alcove setup draws them');
+  return keys;
+}
+
+/** As databaseUrls, of the cluster of wraps. */
+export function keysDatabaseUrls(facts: PlanFacts): { owner: string; app: string; name: string } {
+  return {
+    owner: superuserUrl(keysClusterOf(facts), keysDatabaseName),
+    app: `postgres://${appRole}:${keysPasswords(facts.settings).appPassword}@127.0.0.1:${facts.ports.keys}/${keysDatabaseName}`,
+    name: keysDatabaseName,
+  };
 }
 
 /** Connection strings: of the tables' owner, for migrations, and of the role that the processes use. */
@@ -52,6 +77,7 @@ export function databaseUrls(facts: PlanFacts): { owner: string; app: string; na
 export function servicePlans(facts: PlanFacts): ServicePlan[] {
   return [
     { name: 'postgres', ...postgresCommand(clusterOf(facts), facts.account), stopSignal: 'SIGINT' },
+    { name: 'keys', ...postgresCommand(keysClusterOf(facts), facts.account), stopSignal: 'SIGINT' },
     nodeService(facts, 'api', { ...controlPlane(facts), ALCOVE_API_LISTEN: `127.0.0.1:${facts.ports.api}`, ALCOVE_INTERNAL_LISTEN: `127.0.0.1:${facts.ports.internal}`, ALCOVE_PLATFORM_KEY_SHA256: sha256(facts.settings.platformKey), ALCOVE_E2B_DOMAIN: e2bDomain(facts) }),
     nodeService(facts, 'worker', controlPlane(facts)),
     nodeService(facts, 'host', host(facts)),
@@ -75,8 +101,10 @@ function nodeService(facts: PlanFacts, name: ServiceName, settings: Record<strin
 function controlPlane(facts: PlanFacts): Record<string, string> {
   return {
     ALCOVE_DATABASE_URL: databaseUrls(facts).app,
+    ALCOVE_KEYS_DATABASE_URL: keysDatabaseUrls(facts).app,
     ALCOVE_QUEUE: facts.config.queue,
     ALCOVE_ROOT_KEY_FILE: facts.paths.rootKey,
+    ALCOVE_RECEIPT_KEY_FILE: facts.paths.receiptKey,
     ...tls(facts, 'control-plane'),
   };
 }
@@ -96,12 +124,14 @@ function host(facts: PlanFacts): Record<string, string> {
 }
 
 function edge(facts: PlanFacts): Record<string, string> {
-  const shown = tlsFiles(facts.paths.tls, publicName);
+  const { address, behindProxy } = facts.config.edge;
+  const { cert, key } = publicCertificate(facts.config.edge, facts.paths.tls);
   return {
-    ALCOVE_EDGE_LISTEN: `127.0.0.1:${facts.ports.edge}`,
+    ALCOVE_EDGE_LISTEN: `${isIPv6(address) ? `[${address}]` : address}:${facts.ports.edge}`,
     ALCOVE_EDGE_DOMAIN: e2bDomain(facts),
-    ALCOVE_EDGE_CERT: shown.cert,
-    ALCOVE_EDGE_KEY: shown.key,
+    ALCOVE_EDGE_CERT: cert,
+    ALCOVE_EDGE_KEY: key,
+    ALCOVE_EDGE_BEHIND_PROXY: behindProxy,
     ALCOVE_API_URL: `http://127.0.0.1:${facts.ports.api}`,
     ALCOVE_CONTROL_URL: `https://127.0.0.1:${facts.ports.internal}`,
     ...(facts.config.debugRoom === null ? {} : { ALCOVE_EDGE_DEBUG_ROOM: facts.config.debugRoom }),

@@ -7,7 +7,8 @@ import { migrateJobs } from '@alcove/jobs';
 import { acceptsQueries, createDatabase } from '../embedded-postgres';
 import { messageOf } from '../failure';
 import { tlsFiles } from '../setup/certificates';
-import { clusterOf, databaseUrls, e2bDomain, servicePlans, type PlanFacts, type ServiceName } from './plan';
+import { carryOver } from './carry-over';
+import { clusterOf, databaseUrls, e2bDomain, keysClusterOf, keysDatabaseUrls, servicePlans, type PlanFacts, type ServiceName } from './plan';
 import { Service } from './service';
 import { startTicksOf, writeStatus, type PlatformStatus } from './status-file';
 
@@ -19,12 +20,14 @@ const lookMs = 500;
 const roundsPerLogCheck = 60;
 /** Longer than any of them gives itself to close (the api lets calls finish): who is killed here would not have ended. */
 export const stopMs = limits.http.processCloseMs + 2_000;
+/** The databases, which everything else needs. */
+const databases: readonly ServiceName[] = ['postgres', 'keys'];
 const databaseStopMs = 30_000;
 /**
  * One after the other: the edge, whose calls need all the others; the api lets calls finish, and they need the host agent; and the host agent's lease is renewed through the api for as long as that takes, so
  * that most of it is left for the next start, which adopts the rooms before it is over.
  */
-const stopOrder: readonly ServiceName[] = ['edge', 'worker', 'api', 'host', 'postgres'];
+const stopOrder: readonly ServiceName[] = ['edge', 'worker', 'api', 'host', 'postgres', 'keys'];
 
 class ServiceFailed extends Error {
   constructor(
@@ -86,16 +89,23 @@ export class Supervisor {
   }
 
   async #startAll(): Promise<void> {
-    const cluster = clusterOf(this.facts);
-    this.#service('postgres').start();
-    await this.#untilReady('postgres');
-    const urls = databaseUrls(this.facts);
-    await createDatabase(cluster, urls.name);
-    await migrate({ ownerUrl: urls.owner, folder: join(this.facts.config.root, 'prisma', 'migrations'), appPassword: this.facts.settings.appPassword });
-    if (this.facts.config.queue === 'postgres') await migrateJobs(urls.owner);
+    for (const name of databases) this.#service(name).start();
+    await Promise.all(databases.map((name) => this.#untilReady(name)));
+    await this.#prepareDatabases();
     const rest: ServiceName[] = ['api', 'worker', 'host', 'edge'];
     for (const name of rest) this.#service(name).start();
     await Promise.all(rest.map((name) => this.#untilReady(name)));
+  }
+
+  async #prepareDatabases(): Promise<void> {
+    const { config, settings } = this.facts;
+    const [urls, keys] = [databaseUrls(this.facts), keysDatabaseUrls(this.facts)];
+    await createDatabase(clusterOf(this.facts), urls.name);
+    await createDatabase(keysClusterOf(this.facts), keys.name);
+    await migrate({ ownerUrl: urls.owner, folder: join(config.root, 'prisma', 'migrations'), appPassword: settings.appPassword });
+    await migrate({ ownerUrl: keys.owner, folder: join(config.root, 'prisma', 'keys-migrations'), appPassword: new URL(keys.app).password });
+    if (config.queue === 'postgres') await migrateJobs(urls.owner);
+    await carryOver(urls, keys);
   }
 
   async #untilReady(name: ServiceName): Promise<void> {
@@ -116,6 +126,7 @@ export class Supervisor {
     if (name === 'host') return this.#hostServes();
     if (name === 'edge') return this.#edgeServes();
     if (name === 'postgres') return acceptsQueries(clusterOf(this.facts));
+    if (name === 'keys') return acceptsQueries(keysClusterOf(this.facts));
     // The worker serves nothing: running is all there is to see from outside.
     return this.#service(name).status.pid !== null;
   }
@@ -137,12 +148,12 @@ export class Supervisor {
     });
   }
 
-  /** The edge answers, and with its certificate: what it answers does not matter. */
+  /** The edge answers: what, and whether clients will trust the certificate, does not matter here (the doctor judges that). */
   #edgeServes(): Promise<boolean> {
-    const host = this.facts.config.e2bDomain.name;
-    const ca = readFileSync(tlsFiles(this.facts.paths.tls, 'edge').ca);
+    const { config, ports } = this.facts;
+    const host = config.e2bDomain.name;
     return new Promise((resolve) => {
-      const asked = request({ host: '127.0.0.1', port: this.facts.ports.edge, path: '/', agent: false, timeout: 2000, ca, servername: host, headers: { host } }, (answer) => {
+      const asked = request({ host: reachable(config.edge.address), port: ports.edge, path: '/', agent: false, timeout: 2000, rejectUnauthorized: false, servername: host, headers: { host } }, (answer) => {
         answer.resume();
         resolve(answer.statusCode !== undefined);
       });
@@ -155,7 +166,7 @@ export class Supervisor {
   async #stopAll(phase: PlatformStatus['phase']): Promise<void> {
     this.#phase = phase;
     this.#halt.abort(new Error('stopping'));
-    for (const name of stopOrder) await this.#service(name).stop(name === 'postgres' ? databaseStopMs : stopMs);
+    for (const name of stopOrder) await this.#service(name).stop(databases.includes(name) ? databaseStopMs : stopMs);
     await this.#report();
   }
 
@@ -184,6 +195,12 @@ export class Supervisor {
     });
     return this.#writing;
   }
+}
+
+/** Where one reaches what listens on the address: an address that means all of them is none to connect to. */
+function reachable(address: string): string {
+  if (address === '0.0.0.0') return '127.0.0.1';
+  return address === '::' ? '::1' : address;
 }
 
 async function answersHttp(url: string): Promise<boolean> {
