@@ -29,14 +29,19 @@ export default async function start(): Promise<void> {
   await createDatabase(postgres.cluster, 'alcove');
   const ownerUrl = superuserUrl(postgres.cluster, 'alcove');
   environment.publish('TEST_DB_OWNER_URL', ownerUrl);
-  environment.publish('TEST_DB_URL', await migrated(root, ownerUrl));
+  // In production a cluster of its own; here a database beside the other.
+  await createDatabase(postgres.cluster, 'alcove_keys');
+  const keysOwnerUrl = superuserUrl(postgres.cluster, 'alcove_keys');
+  const appPassword = randomBytes(16).toString('hex');
+  environment.publish('TEST_DB_URL', await migrated(join(root, 'prisma/migrations'), ownerUrl, appPassword));
+  environment.publish('TEST_KEYS_DB_OWNER_URL', keysOwnerUrl);
+  environment.publish('TEST_KEYS_DB_URL', await migrated(join(root, 'prisma/keys-migrations'), keysOwnerUrl, appPassword));
+  await migrateJobs(ownerUrl);
 }
 
 /** Migrates and returns the application role's URL. */
-async function migrated(root: string, ownerUrl: string): Promise<string> {
-  const appPassword = randomBytes(16).toString('hex');
-  await migrate({ ownerUrl, folder: join(root, 'prisma/migrations'), appPassword });
-  await migrateJobs(ownerUrl);
+async function migrated(folder: string, ownerUrl: string, appPassword: string): Promise<string> {
+  await migrate({ ownerUrl, folder, appPassword });
   const url = new URL(ownerUrl);
   url.username = appRole;
   url.password = appPassword;

@@ -45,12 +45,19 @@ afterAll(async () => {
 /** The path with ids that exist for the owner. */
 function pathOf(route: RouteSpec): string {
   const sandboxId = roomId.replace('room_', 'i');
-  const ids: Record<string, string> = { roomId, sandboxId, userId: 'owner', tenantId: own.tenantId, keyId: own.key.id, name: 'TOKEN', asset: 'swagger-ui.css', pid: '7', port: '8080', snapshotId: `snap_${'0'.repeat(20)}`, templateId: `snap_${'0'.repeat(20)}` };
+  const ids: Record<string, string> = { roomId, sandboxId, userId: 'owner', tenantId: own.tenantId, keyId: own.key.id, name: 'TOKEN', asset: 'swagger-ui.css', pid: '7', port: '8080', snapshotId: `snap_${'0'.repeat(20)}`, templateId: `snap_${'0'.repeat(20)}`, memoryId: `mem_${'0'.repeat(20)}`, eventId: `mev_${'0'.repeat(20)}`, consolidationId: `mco_${'0'.repeat(20)}`, label: 'persona' };
   const path = route.path.replaceAll(/:(\w+)/g, (_, name: string) => ids[name] ?? name).replace('*', 'x');
   return route.query && route.query !== 'any' && 'path' in route.query.shape ? `${path}?path=x` : path;
 }
 
+const source = { kind: 'message', trust: 'user' };
 const bodies: Partial<Record<RouteId, CallOptions>> = {
+  addMemory: { json: { kind: 'fact', content: 'x', source } },
+  changeMemory: { json: { content: 'x' }, headers: { 'if-match': '1' } },
+  searchMemory: { json: { query: 'x' } },
+  setBlock: { json: { content: 'x', source } },
+  addMemoryEvent: { json: { session: 's', role: 'user', content: 'x', source } },
+  setMemoryPolicy: { json: { embeddings: null } },
   createTenant: { json: { name: 'x' } },
   changeTenant: { json: { sandboxesPerUser: 5 } },
   createKey: { json: { name: 'x' } },
@@ -134,7 +141,7 @@ describe('every route that needs a key', () => {
   });
 
   it('refuses a key with every scope but its own', async () => {
-    const others: Scope[] = ['rooms:read', 'rooms:write', 'rooms:exec', 'users:write', 'keys:write'];
+    const others: Scope[] = ['rooms:read', 'rooms:write', 'rooms:exec', 'users:write', 'keys:write', 'memory:read', 'memory:write'];
     for (const scope of [...others, 'platform' as const]) {
       const key = scope === 'platform' ? own.key.key : (await keyWith({ scopes: others.filter((other) => other !== scope) })).key;
       for (const [id, route] of keyed.filter(([, row]) => row.access === scope)) expect(await refusal(id, route, key)).toEqual({ id, status: 403, code: 'auth.scope', asProblem: true });

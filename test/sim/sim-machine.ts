@@ -92,7 +92,7 @@ export class SimMachine {
       driver,
       journal: this.#journal,
       templates: { get: async () => template, list: async () => [template] },
-      controlPlane: { beat: (beat: Parameters<SimWorld['api']['fleet']['heartbeat']>[1], signal: AbortSignal) => untilAborted(this.#beat(node, beat), signal), close: () => undefined },
+      controlPlane: { beat: (beat: Parameters<SimWorld['api']['fleet']['heartbeat']>[1], signal: AbortSignal) => untilAborted(this.#beat(node, beat), signal), door: () => Promise.reject(new Problem('unavailable')), close: () => undefined },
       clock: node,
       random: this.world.random,
       log: silentLog,

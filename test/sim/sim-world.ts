@@ -4,9 +4,11 @@ import { FleetService, HostClient, type HostAddress, type IncarnationKey, Memory
 import {
   jobsReconcilers, JobWorker, MemoryOutbox, MemoryQueue, MemorySagaStore, type MemoryScope, OutboxDispatcher, ReconcilerDriver, sagaProcessor, SagaRunner, type SagaStore,
 } from '@alcove/jobs';
+import type { MemoryService } from '@alcove/memory';
 import { assembleRooms, type AssembledRooms, MemoryRoomsStore, type RoomRecord } from '@alcove/rooms';
 import { type PlatformSnapshot, SimAudit, SimDatabase, SimLocks, SimNetwork, SimOwners, simSecrets, throughDatabase, Unreachable, type VirtualNode, VirtualTime } from '@alcove/testing';
 import { destroyUser } from '../../apps/worker/src/processors/destroy-user.processor';
+import { consolidateMemory, embedMemory } from '../../apps/worker/src/processors/memory.processors';
 import { reconcileRoom } from '../../apps/worker/src/processors/reconcile-room.processor';
 import { SimMachine, SimStoreGroup, type MachineFaults } from './sim-machine';
 
@@ -23,6 +25,8 @@ export interface SimOptions {
   readonly makeRunner?: (store: SagaStore<Scope>, node: VirtualNode, random: Random) => SagaRunner<Scope>;
 }
 
+/** Nobody remembers anything here: the jobs are known, as every worker's must be, and never come. */
+const noMemory = {} as MemoryService;
 const quiet = { latencyMaxMs: 2, lossOneIn: 0, twiceOneIn: 0 };
 
 /** One process of the control plane. */
@@ -155,7 +159,7 @@ export class SimWorld {
     const reach = <T extends object>(store: T): T => throughDatabase(store, node, this.random, this.database);
     const outbox = reach(this.outbox);
     const jobs = new JobWorker(this.queue, { clock: node, log: silentLog });
-    await jobs.start([sagaProcessor(runner), reconcileRoom(rooms.mover as never), destroyUser(rooms.users as never)]);
+    await jobs.start([sagaProcessor(runner), reconcileRoom(rooms.mover as never), destroyUser(rooms.users as never), consolidateMemory(noMemory), embedMemory(noMemory)]);
     new OutboxDispatcher<Scope>(outbox, this.queue, { clock: node, log: silentLog, pollMs: 1_000 }).start();
     const reconcilers = new ReconcilerDriver({ clock: node, log: silentLog, locks: this.#locks.of(node) });
     reconcilers.register(...jobsReconcilers<Scope>({ outbox, sagas: reach(this.sagas), clock: node }), ...rooms.reconcilers);

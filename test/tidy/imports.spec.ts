@@ -17,12 +17,12 @@ const table: Record<string, string[]> = {
   'libs/billing': ['base', 'contracts', 'db', 'jobs'],
   'libs/windows': ['base', 'contracts', 'policy'],
   'libs/runtime': ['base', 'contracts', 'vault', 'windows'],
-  'libs/memory': ['base', 'contracts', 'db', 'jobs', 'audit', 'keys', 'vault'],
+  'libs/memory': ['base', 'contracts', 'db', 'jobs', 'audit', 'keys', 'vault', 'identity'],
   'apps/api': controlPlane,
   'apps/worker': controlPlane,
   'apps/edge': ['base', 'contracts'],
   'apps/host': ['base', 'contracts', 'vault', 'policy', 'windows', 'runtime'],
-  'apps/cli': ['base', 'contracts', 'db', 'jobs', 'vault', 'runtime'],
+  'apps/cli': ['base', 'contracts', 'db', 'jobs', 'vault', 'keys', 'runtime'],
 };
 
 const files = sourceFiles();

@@ -1,8 +1,9 @@
 import { newId } from '@alcove/base';
-import { edgePaths, Problem, Room, type NewApiKey } from '@alcove/contracts';
+import { edgePaths, Problem, type NewApiKey, type Room } from '@alcove/contracts';
 import { Db } from '@alcove/db';
 import { until } from './conditions';
-import { makeIdentities, removeIdentities, startRig, type CallOptions, type Rig } from './rig';
+import { e2bCalls } from './e2b-calls';
+import { makeIdentities, removeIdentities, startRig, type Rig } from './rig';
 import { postJson, StubHost, template } from './stub-host';
 
 /** What E2B's clients ask and are answered, on real Postgres, with a host over real mutual TLS that runs nothing. */
@@ -28,26 +29,7 @@ afterAll(async () => {
   removeIdentities(identities);
 });
 
-interface Answer {
-  readonly status: number;
-  readonly headers: Headers;
-  readonly body: Record<string, unknown>;
-}
-
-async function e2b(method: string, path: string, json?: unknown, options: CallOptions & { apiKey?: string } = {}): Promise<Answer> {
-  const { apiKey = key.key, headers, ...rest } = options;
-  const answer = await rig.call(method, path, { ...rest, ...(json === undefined ? {} : { json }), headers: { 'x-api-key': apiKey, ...headers } });
-  const text = await answer.text();
-  return { status: answer.status, headers: answer.headers, body: text === '' ? {} : (JSON.parse(text) as Record<string, unknown>) };
-}
-
-async function create(asked: Record<string, unknown> = {}): Promise<string> {
-  const made = await e2b('POST', '/v2/sandboxes', { templateID: 'base', ...asked });
-  expect(made).toMatchObject({ status: 201 });
-  return made.body['sandboxID'] as string;
-}
-
-const roomOf = async (sandboxId: string): Promise<Room> => Room.parse(await (await rig.call('GET', `/v1/rooms/room_${sandboxId.slice(1)}`, { key: key.key })).json());
+const { e2b, create, roomOf } = e2bCalls(() => rig, () => key.key);
 
 describe('refusals', () => {
   it('are in the words of the protocol, on routes that are there and on those that are not', async () => {
@@ -282,46 +264,6 @@ describe('lists', () => {
     const { startedAt } = (await e2b('GET', `/sandboxes/${ids[1] ?? ''}`, undefined, { apiKey: own })).body as { startedAt: string };
     expect((await listed(`?startedAfter=${startedAt}`)).ids).toEqual([3, 2]);
     expect((await listed('?startedAfter=2999-01-01T00:00:00.000Z')).ids).toEqual([]);
-  });
-});
-
-describe('copies', () => {
-  it('are taken, listed, started from and removed', async () => {
-    const id = await create({ metadata: { userId: 'copied' } });
-    const plain = await e2b('POST', `/sandboxes/${id}/snapshots`, {});
-    const named = await e2b('POST', `/sandboxes/${id}/snapshots`, { name: 'mine' });
-    expect([plain.status, named.status, plain.body, named.body]).toEqual([201, 201, { snapshotID: expect.any(String), names: [] }, { snapshotID: expect.any(String), names: ['mine'] }]);
-    expect((await e2b('GET', `/sandboxes/${id}`)).body['state']).toBe('running');
-    const list = async (query: string): Promise<unknown[]> => ((await e2b('GET', `/snapshots${query}`)).body as unknown as { snapshotID: string }[]).map(({ snapshotID }) => snapshotID);
-    expect(await list(`?sandboxID=${id}`)).toEqual([named.body['snapshotID'], plain.body['snapshotID']]);
-    expect(await list('?name=mine:default')).toEqual([named.body['snapshotID']]);
-    const first = await e2b('GET', `/snapshots?sandboxID=${id}&limit=1`);
-    expect(first.headers.get('x-next-token')).toEqual(expect.any(String));
-    expect(await list('?sandboxID=nothing')).toEqual([]);
-    for (const templateID of [named.body['snapshotID'], 'mine', 'mine:default']) {
-      const made = await create({ templateID });
-      expect(await roomOf(made)).toMatchObject({ userId: 'copied', state: 'running' });
-    }
-    for (const snapshot of [plain, named]) expect((await e2b('DELETE', `/templates/${encodeURIComponent(snapshot.body['snapshotID'] as string)}`)).status).toBe(204);
-    expect(await e2b('DELETE', `/templates/${plain.body['snapshotID'] as string}`)).toMatchObject({ status: 404 });
-    expect(await list(`?sandboxID=${id}`)).toEqual([]);
-    expect((await e2b('DELETE', '/templates/base')).status).toBe(403);
-    expect(await e2b('POST', `/sandboxes/${id}/snapshots`, { mode: 'filesystem' })).toMatchObject({ status: 501 });
-  });
-
-  it('go on at once as forks, each for itself', async () => {
-    const id = await create({ metadata: { userId: 'forked' } });
-    const forks = (await e2b('POST', `/sandboxes/${id}/fork`, { count: 2, timeout: 90 })).body as unknown as { sandbox: { sandboxID: string; envdAccessToken: string } }[];
-    expect(forks).toHaveLength(2);
-    expect(new Set([id, ...forks.map(({ sandbox }) => sandbox.sandboxID)]).size).toBe(3);
-    for (const { sandbox } of forks) expect(await roomOf(sandbox.sandboxID)).toMatchObject({ userId: 'forked', kind: 'sandbox', state: 'running', lifecycle: { timeoutMs: 90_000 } });
-    expect((await e2b('POST', `/sandboxes/${id}/fork`, { count: 0 })).status).toBe(400);
-    expect((await e2b('POST', `/sandboxes/${id}/fork`, { count: 10_000 })).status).toBe(400);
-    host.fail('copied', new Problem('engine.missing'));
-    const failed = await e2b('POST', `/sandboxes/${id}/fork`, {});
-    host.fail('copied', null);
-    expect(failed).toMatchObject({ status: 201, body: [{ error: { code: 503, message: expect.any(String) } }] });
-    expect((await e2b('GET', `/sandboxes/${id}`)).body['state']).toBe('running');
   });
 });
 

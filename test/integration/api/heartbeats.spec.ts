@@ -21,7 +21,7 @@ beforeAll(async () => {
   await host.listen();
   const heartbeats = { heartbeat: async (_hostId: string, beat: Heartbeat) => (taken.push(beat), { leaseMs: 1, acknowledged: beat.sequence, end: [] }) };
   const edge = { edgeRoute: async () => Promise.reject(new Error('not asked here')), edgeWake: async () => Promise.reject(new Error('not asked here')) };
-  server = internalListener(identities.of('control-plane'), heartbeats, edge, new Metrics(() => 0), silentLog);
+  server = internalListener(identities.of('control-plane'), { heartbeats, edge, doors: { answer: async () => Promise.reject(new Error('not asked here')) } }, new Metrics(() => 0), silentLog);
   await server.listen({ host: '127.0.0.1', port: 0 });
   url = `https://127.0.0.1:${(server.server.address() as AddressInfo).port}`;
 });

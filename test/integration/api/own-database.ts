@@ -9,6 +9,15 @@ import { Client } from 'pg';
  * with the connection string of the application's role.
  */
 export async function ownDatabase(): Promise<string> {
+  return make('prisma/migrations', migrateJobs);
+}
+
+/** A database of wraps of its own for a suite. Resolves as ownDatabase. */
+export async function ownKeysDatabase(): Promise<string> {
+  return make('prisma/keys-migrations');
+}
+
+async function make(migrations: string, furnish: (ownerUrl: string) => Promise<unknown> = async () => undefined): Promise<string> {
   const [ownerUrl, appUrl] = [process.env['TEST_DB_OWNER_URL'], process.env['TEST_DB_URL']];
   if (!ownerUrl || !appUrl) throw new Error('TEST_DB_URL is not set: run this suite under a project with Postgres');
   const name = `api_${randomBytes(6).toString('hex')}`;
@@ -18,7 +27,7 @@ export async function ownDatabase(): Promise<string> {
   await client.end();
   const [owner, app] = [new URL(ownerUrl), new URL(appUrl)];
   owner.pathname = app.pathname = `/${name}`;
-  await migrate({ ownerUrl: owner.href, folder: join(__dirname, '../../../prisma/migrations'), appPassword: decodeURIComponent(app.password) });
-  await migrateJobs(owner.href);
+  await migrate({ ownerUrl: owner.href, folder: join(__dirname, '../../..', migrations), appPassword: decodeURIComponent(app.password) });
+  await furnish(owner.href);
   return app.href;
 }

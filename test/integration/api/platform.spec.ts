@@ -3,6 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { newId, silentLog } from '@alcove/base';
 import { Room, RoomEvent, type NewApiKey } from '@alcove/contracts';
+import { openReceiptKey, verifyReceiptText } from '@alcove/vault';
 import { createWorker, type Worker } from '../../../apps/worker/src/app';
 import { tlsFiles } from '../../../apps/cli/src/setup/certificates';
 import { firstEvents, until } from './conditions';
@@ -39,8 +40,8 @@ function startHost(): ChildProcess {
 beforeAll(async () => {
   identities = await makeIdentities([hostId]);
   rig = await startRig(identities);
-  const { databaseUrl, queue, tls, rootKeyFile } = rig.config;
-  worker = await createWorker({ databaseUrl, queue, tls, rootKeyFile, logLevel: 'silent' }, { log: silentLog });
+  const { databaseUrl, keys, queue, tls } = rig.config;
+  worker = await createWorker({ databaseUrl, keys, queue, tls, logLevel: 'silent' }, { log: silentLog });
   await worker.start();
   host = startHost();
   key = (await rig.tenant({ roomsPerUser: 10 })).key;
@@ -120,7 +121,18 @@ it('rooms outlive their host agent, and calls go on once it is back', async () =
 it('a user goes with everything it had', async () => {
   const id = await newRoom('erin');
   await ask(id, 'nonce');
-  expect((await call('DELETE', '/v1/users/erin')).status).toBe(202);
+  expect((await call('GET', '/v1/users/erin/erasure')).status).toBe(404);
+  await call('POST', `/v1/rooms/${id}/hibernate`);
+  const answer = await call('DELETE', '/v1/users/erin');
+  expect(answer.status).toBe(202);
+  const { erasureId } = (await answer.json()) as { erasureId: string };
   await until('the room is gone', async () => (await call('GET', `/v1/rooms/${id}`)).status === 410);
   await until('the user is', async () => ((await (await call('GET', '/v1/users/erin')).json()) as { state: string }).state === 'destroyed');
+  const erasure = (await (await call('GET', '/v1/users/erin/erasure')).json()) as { receipt: unknown };
+  expect(erasure).toMatchObject({ id: erasureId, state: 'done' });
+  expect(JSON.stringify(erasure.receipt)).toContain('memory_image');
+  const { publicKeyPem } = await openReceiptKey(rig.config.keys.receiptKeyFile);
+  const file = Buffer.from(await (await call('GET', '/v1/users/erin/erasure/receipt')).arrayBuffer());
+  expect(verifyReceiptText(file, publicKeyPem)).toMatchObject({ verdict: 'genuine', receipt: { id: erasureId, subject: { userId: 'erin' } } });
+  expect((await call('POST', '/v1/rooms', { json: { userId: 'erin' } })).status).toBe(410);
 });

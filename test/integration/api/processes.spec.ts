@@ -2,11 +2,11 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { chmodSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { createRootKeyFile } from '@alcove/vault';
+import { createReceiptKeyFile, createRootKeyFile } from '@alcove/vault';
 import { freePort } from '../../../apps/cli/src/embedded-postgres';
 import { tlsFiles } from '../../../apps/cli/src/setup/certificates';
 import { until } from './conditions';
-import { ownDatabase } from './own-database';
+import { ownDatabase, ownKeysDatabase } from './own-database';
 import { makeIdentities, removeIdentities } from './rig';
 
 /** The API and the worker as the supervisor runs them: compiled, in processes of their own. */
@@ -27,12 +27,16 @@ beforeAll(async () => {
   identities = await makeIdentities([]);
   const rootKeyFile = join(identities.folder, 'root.key');
   await createRootKeyFile(rootKeyFile);
+  const receiptKeyFile = join(identities.folder, 'receipt.pem');
+  await createReceiptKeyFile(receiptKeyFile);
   const tls = tlsFiles(identities.folder, 'control-plane');
   settings = {
     PATH: '/usr/bin:/bin',
     ALCOVE_DATABASE_URL: await ownDatabase(),
+    ALCOVE_KEYS_DATABASE_URL: await ownKeysDatabase(),
     ALCOVE_QUEUE: 'postgres',
     ALCOVE_ROOT_KEY_FILE: rootKeyFile,
+    ALCOVE_RECEIPT_KEY_FILE: receiptKeyFile,
     ALCOVE_TLS_CA: tls.ca,
     ALCOVE_TLS_CERT: tls.cert,
     ALCOVE_TLS_KEY: tls.key,

@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Secret, silentLog } from '@alcove/base';
 import type { NewApiKey, Tenant, TlsIdentity } from '@alcove/contracts';
-import { createRootKeyFile } from '@alcove/vault';
+import { createReceiptKeyFile, createRootKeyFile } from '@alcove/vault';
 import { createApi, type Api } from '../../../apps/api/src/app';
 import type { ApiConfig } from '../../../apps/api/src/config';
 import { ensureCertificates, tlsFiles } from '../../../apps/cli/src/setup/certificates';
-import { ownDatabase } from './own-database';
+import { ownDatabase, ownKeysDatabase } from './own-database';
 
 /** The API as it runs, on ports of the kernel's choice, with keys to call it. */
 export interface Rig {
@@ -53,13 +53,15 @@ export async function startRig(identities: { folder: string; of(name: string): T
   const platformKey = `ak_platform_${randomBytes(32).toString('hex')}`;
   const rootKeyFile = join(identities.folder, `root-${randomBytes(4).toString('hex')}.key`);
   await createRootKeyFile(rootKeyFile);
+  const receiptKeyFile = `${rootKeyFile}.receipts`;
+  await createReceiptKeyFile(receiptKeyFile);
   const config: ApiConfig = {
     listen: { host: '127.0.0.1', port: 0 },
     internalListen: { host: '127.0.0.1', port: 0 },
     databaseUrl: new Secret(databaseUrl),
     queue: 'postgres',
     tls: identities.of('control-plane'),
-    rootKeyFile,
+    keys: { databaseUrl: new Secret(await ownKeysDatabase()), cacheMs: 60_000, rootKeyFile, receiptKeyFile, backupsKeptMs: 7 * 24 * 3600_000 },
     platformKeySha256: createHash('sha256').update(platformKey).digest('hex'),
     docs: 'keys',
     trustProxy: false,

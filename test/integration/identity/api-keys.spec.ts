@@ -74,7 +74,7 @@ describe('an API key', () => {
   });
 
   it('may do everything but the work of the operator when nothing is said', async () => {
-    expect((await create()).scopes).toEqual(['rooms:read', 'rooms:write', 'rooms:exec', 'users:write', 'keys:write']);
+    expect((await create()).scopes).toEqual(['rooms:read', 'rooms:write', 'rooms:exec', 'users:write', 'keys:write', 'memory:read', 'memory:write']);
   });
 
   it('is kept as a hash only', async () => {

@@ -1,26 +1,14 @@
 import { Problem, type Principal, type Room } from '@alcove/contracts';
 import { staleHolds } from './reconcilers';
 import { until } from '../db/database';
-import { hostBeat, startPlatform, type Platform, type Process } from './platform';
+import { type hostBeat, type Platform, type Process, withTwoProcesses } from './platform';
 
 let platform: Platform;
 let one: Process;
 let two: Process;
 let me: Principal;
-let beats = 0;
-
-beforeAll(async () => {
-  platform = await startPlatform();
-  one = platform.newProcess();
-  two = platform.newProcess();
-});
-beforeEach(async () => {
-  platform.host.failures.clear();
-  platform.host.orders.length = 0;
-  await one.fleet.heartbeat('host-a', { ...hostBeat(++beats), incarnations: platform.host.beatOf() });
-  me = await platform.newTenant();
-});
-afterAll(() => platform.close());
+let nextBeat: () => ReturnType<typeof hostBeat>;
+withTwoProcesses((found) => ({ platform, one, two, me, nextBeat } = found));
 
 const running = (input: { userId?: string; env?: Record<string, string>; metadata?: Record<string, string> } = {}): Promise<Room> =>
   one.rooms.service.create(me, { userId: 'ada', kind: 'sandbox', lifecycle: { timeoutMs: 600_000 }, ...input }, { wait: true });
@@ -188,7 +176,7 @@ describe('forks', () => {
 
 it('warn where the template is not known to be safe to copy, and only there', async () => {
   const { service } = one.rooms;
-  const beat = hostBeat(++beats);
+  const beat = nextBeat();
   const [safe] = beat.description.templates;
   if (!safe) throw new Error('the host has no template');
   const templates = [safe, { ...safe, id: `tpl_${'e'.repeat(20)}`, name: 'unsafe', cloneSafe: false }];

@@ -2,26 +2,13 @@ import { limits } from '@alcove/base';
 import { Problem, type Principal, type Room } from '@alcove/contracts';
 import { expiredRooms } from './reconcilers';
 import { until } from '../db/database';
-import { hostBeat, startPlatform, type Platform, type Process } from './platform';
+import { type Platform, type Process, withTwoProcesses } from './platform';
 
 let platform: Platform;
 let one: Process;
 let two: Process;
 let me: Principal;
-let beats = 0;
-
-beforeAll(async () => {
-  platform = await startPlatform();
-  one = platform.newProcess();
-  two = platform.newProcess();
-});
-beforeEach(async () => {
-  platform.host.failures.clear();
-  platform.host.orders.length = 0;
-  await one.fleet.heartbeat('host-a', { ...hostBeat(++beats), incarnations: platform.host.beatOf() });
-  me = await platform.newTenant();
-});
-afterAll(() => platform.close());
+withTwoProcesses((found) => ({ platform, one, two, me } = found));
 
 const sandbox = (lifecycle: Partial<Room['lifecycle']> = {}, userId = 'ada') => one.rooms.service.create(me, { userId, kind: 'sandbox', lifecycle }, { wait: true });
 const stateOf = async (id: string): Promise<string> => (await one.rooms.service.get(me, id).catch(() => null))?.state ?? 'gone';

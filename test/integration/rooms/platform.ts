@@ -120,8 +120,13 @@ export async function startPlatform(): Promise<Platform> {
     const sagas = new PostgresSagaStore(db, outbox, clock);
     const runner = new SagaRunner(sagas, { clock, log: silentLog });
     const fleet = new FleetService(new PostgresHostsStore(db), { clock, log: silentLog });
-    const keys: Pick<KeysService, 'destroyUserKeys'> = { destroyUserKeys: async (_tx, { userId }) => keysDestroyed.add(userId).size > 0 };
-    const owners = new IdentityOwners(db, new Users({ clock }), keys as never);
+    const users = new Users({ clock });
+    // An erasure of which there is nothing but its order: keys first, and the user is gone once no room is left.
+    const owners = new IdentityOwners(db, users, {
+      begin: async (_tx, { userId }) => ({ id: 'erase_00000000000000000000', go: () => void keysDestroyed.add(userId) }),
+      get: () => Promise.reject(new Problem('erasure.not_found')),
+      proceed: async ({ tenantId, userId }) => (await db.withTenantSql(tenantId, (tx) => users.markDestroyed(tx, tenantId, userId)), true),
+    });
     const store = new PostgresRoomsStore(db);
     const rooms = assembleRooms({ store, runner, outbox, audit, owners, secrets: simSecrets, inTransaction: (tenantId, work) => db.withTenantSql(tenantId, work), fleet, hosts: host, clock, log: silentLog });
     const notices = new Notices(database.url, clock);
@@ -150,3 +155,33 @@ export function hostBeat(sequence: number): Parameters<FleetService['heartbeat']
 }
 
 export const address: HostAddress = { id: 'host-a', url: 'https://127.0.0.1:1' };
+
+interface TwoProcesses {
+  platform: Platform;
+  one: Process;
+  two: Process;
+  me: Principal;
+  /** What host-a or another one says next: the number in it is the highest so far. */
+  nextBeat(): ReturnType<typeof hostBeat>;
+}
+
+/** Two processes of one platform, and a tenant of its own for every test, which hears of both before it begins. */
+export function withTwoProcesses(use: (found: TwoProcesses) => void): void {
+  let platform: Platform;
+  let one: Process;
+  let two: Process;
+  let beats = 0;
+  beforeAll(async () => {
+    platform = await startPlatform();
+    one = platform.newProcess();
+    two = platform.newProcess();
+  });
+  beforeEach(async () => {
+    platform.host.failures.clear();
+    platform.host.orders.length = 0;
+    const nextBeat = () => hostBeat(++beats);
+    await one.fleet.heartbeat('host-a', { ...nextBeat(), incarnations: platform.host.beatOf() });
+    use({ platform, one, two, me: await platform.newTenant(), nextBeat });
+  });
+  afterAll(() => platform.close());
+}

@@ -1,25 +1,14 @@
 import { newId } from '@alcove/base';
 import { Problem, type Principal } from '@alcove/contracts';
 import { until } from '../db/database';
-import { hostBeat, startPlatform, type Platform, type Process } from './platform';
+import { type hostBeat, type Platform, type Process, withTwoProcesses } from './platform';
 
 let platform: Platform;
 let one: Process;
 let two: Process;
 let me: Principal;
-let beats = 0;
-
-beforeAll(async () => {
-  platform = await startPlatform();
-  one = platform.newProcess();
-  two = platform.newProcess();
-});
-beforeEach(async () => {
-  platform.host.failures.clear();
-  await one.fleet.heartbeat('host-a', { ...hostBeat(++beats), incarnations: [...platform.host.running].map((name) => ({ roomId: name.split('/')[0] as string, incarnation: Number(name.split('/')[1]), phase: 'running', sequence: 1 })) });
-  me = await platform.newTenant();
-});
-afterAll(() => platform.close());
+let nextBeat: () => ReturnType<typeof hostBeat>;
+withTwoProcesses((found) => ({ platform, one, two, me, nextBeat } = found));
 
 const running = (userId = 'ada') => one.rooms.service.create(me, { userId }, { wait: true });
 
@@ -89,15 +78,16 @@ describe('RoomsService', () => {
     const said = { roomId: room.id, incarnation: 1, sequence: 1_000 };
     const ended = [{ ...said, phase: 'sealed' as const, image }, { ...said, phase: 'gone' as const, reason: 'vmm_exited' }];
     // Full, so that nothing of the other tests is placed there.
-    await one.fleet.heartbeat('host-b', { ...hostBeat(++beats), capacity: { roomsMax: 0, roomsUsed: 0, memoryMiBTotal: 0, memoryMiBFree: 0, diskMiBFree: 0 }, ended });
+    await one.fleet.heartbeat('host-b', { ...nextBeat(), capacity: { roomsMax: 0, roomsUsed: 0, memoryMiBTotal: 0, memoryMiBFree: 0, diskMiBFree: 0 }, ended });
     expect(await one.rooms.service.get(me, room.id)).toMatchObject({ state: 'running', image: null, generation: room.generation });
-    const own = await one.fleet.heartbeat('host-a', { ...hostBeat(++beats), ended: [{ ...said, phase: 'gone', reason: 'vmm_exited' }] });
-    expect(own.acknowledged).toBe(beats);
+    const beat = nextBeat();
+    const own = await one.fleet.heartbeat('host-a', { ...beat, ended: [{ ...said, phase: 'gone', reason: 'vmm_exited' }] });
+    expect(own.acknowledged).toBe(beat.sequence);
     expect(await one.rooms.service.get(me, room.id)).toMatchObject({ state: 'failed', failure: { code: 'vmm_exited' } });
     // It is over, and its row closed: still no other host's.
-    await one.fleet.heartbeat('host-b', { ...hostBeat(++beats), ended: [{ ...said, phase: 'sealed', image }] });
+    await one.fleet.heartbeat('host-b', { ...nextBeat(), ended: [{ ...said, phase: 'sealed', image }] });
     expect(await one.rooms.service.get(me, room.id)).toMatchObject({ state: 'failed', image: null });
-    await one.fleet.heartbeat('host-a', { ...hostBeat(++beats), ended: [{ ...said, sequence: 1_001, phase: 'sealed', image }] });
+    await one.fleet.heartbeat('host-a', { ...nextBeat(), ended: [{ ...said, sequence: 1_001, phase: 'sealed', image }] });
     expect(await one.rooms.service.get(me, room.id)).toMatchObject({ state: 'hibernated', image: { bytes: 5 } });
   });
 
@@ -186,26 +176,14 @@ describe('RoomsService', () => {
     expect([...platform.host.running].filter((name) => rooms.some(({ id }) => name.startsWith(id)))).toEqual([]);
   });
 
-  it('destroys the keys of a user as soon as no room of it can live, whatever is left on a host', async () => {
+  it('destroys the keys of a user first, whatever its rooms do and whatever is left on a host', async () => {
     const { service, users } = one.rooms;
-    const room = await running('mallory');
-    await service.hibernate(me, room.id);
-    await until(async () => (await platform.db.asSystem('test', (tx) => tx.incarnation.count({ where: { roomId: room.id, closedAt: null } }))) === 0);
-    // The host cannot remove what lies on it; another user's must be removed all the same.
-    platform.host.failures.set('gone', new Problem('host.disk_full'));
-    await service.destroyUser(me, 'mallory');
-    await until(async () => (await users.finishDestroying(), platform.keysDestroyed.has('mallory')));
-    expect(await service.destroyUser(me, 'mallory')).toMatchObject({ state: 'destroying' });
-    platform.host.failures.clear();
-  });
-
-  it('keeps the keys of a user while a VM of it may live', async () => {
-    const { service, users } = one.rooms;
-    await running('trent');
+    await running('mallory');
     platform.host.failures.set('gone', new Problem('host.unavailable'));
-    await service.destroyUser(me, 'trent');
+    await service.destroyUser(me, 'mallory');
+    expect(platform.keysDestroyed.has('mallory')).toBe(true);
     for (let round = 0; round < 3; round++) expect((await users.finishDestroying()).waiting).toBeGreaterThan(0);
-    expect(platform.keysDestroyed.has('trent')).toBe(false);
+    expect(await service.destroyUser(me, 'mallory')).toMatchObject({ state: 'destroying' });
     platform.host.failures.clear();
   });
 
