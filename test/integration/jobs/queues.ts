@@ -1,6 +1,6 @@
 /** The queues that the suites run on: memory and Postgres always, Redis when TEST_REDIS_PORT names one. Each suite has its own schema or key prefix. */
 import { newId, silentLog, systemClock } from '@alcove/base';
-import { BullQueue, type JobQueue, MemoryQueue, migrateJobs, type QueueBackend } from '@alcove/jobs';
+import { type AnyProcessor, BullQueue, jobNames, type JobQueue, MemoryQueue, migrateJobs, type QueueBackend } from '@alcove/jobs';
 import { appUrl, asOwner, ownerUrl } from '../db/database';
 
 /** Short, so that a killed worker's jobs are handed on while the test waits. */
@@ -34,3 +34,8 @@ async function inMemory(): Promise<QueueUnderTest> {
 export const bullQueues: [string, () => Promise<QueueUnderTest>][] = [['Postgres', onPostgres]];
 if (process.env['TEST_REDIS_PORT']) bullQueues.push(['Redis', onRedis]);
 export const allQueues: [string, () => Promise<QueueUnderTest>][] = [['memory', inMemory], ...bullQueues];
+
+/** Processors that do nothing, one for every job but saga.advance and room.reconcile: a worker does not start without a processor for each. */
+export const idle: AnyProcessor[] = jobNames
+  .filter((job) => job !== 'saga.advance' && job !== 'room.reconcile')
+  .map((job) => ({ job, process: async () => undefined }));

@@ -5,6 +5,7 @@
 import { silentLog, systemClock } from '@alcove/base';
 import { Db } from '@alcove/db';
 import { BullQueue, JobWorker, OutboxDispatcher, PostgresOutbox, type QueueBackend, sagaProcessor, SagaRunner, PostgresSagaStore } from '@alcove/jobs';
+import { idle } from './queues';
 
 export interface WorkerArguments {
   url: string;
@@ -33,7 +34,7 @@ async function main(): Promise<void> {
     say(`started ${payload.roomId ?? ''}`);
     await new Promise(() => undefined);
   };
-  await worker.start([sagaProcessor(runner), { job: 'room.reconcile', process: hang }, { job: 'user.destroy', process: async () => undefined }]);
+  await worker.start([sagaProcessor(runner), { job: 'room.reconcile', process: hang }, ...idle]);
   new OutboxDispatcher(outbox, queue, { clock: systemClock, log: silentLog }).start();
   say('ready');
 }

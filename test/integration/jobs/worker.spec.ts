@@ -5,7 +5,7 @@ import { newId, silentLog, systemClock } from '@alcove/base';
 import type { Db } from '@alcove/db';
 import { type AnyProcessor, type JobQueue, JobWorker, OutboxDispatcher, PostgresOutbox, PostgresSagaStore, ProcessorsIncomplete, sagaProcessor, SagaRunner } from '@alcove/jobs';
 import { newTenant, openDb, type OwnDatabase, ownDatabase, until } from '../db/database';
-import { bullQueues, lockMs, type QueueUnderTest } from './queues';
+import { bullQueues, idle, lockMs, type QueueUnderTest } from './queues';
 import { emptyStage, later, paintSaga } from './saga-world';
 import type { WorkerArguments } from './worker-process';
 
@@ -26,7 +26,7 @@ describe.each(bullQueues)('a worker, its jobs on %s', (_name, makeQueue) => {
   const processors = (runner: SagaRunner): AnyProcessor[] => [
     sagaProcessor(runner),
     { job: 'room.reconcile', process: async ({ roomId }) => void reconciled.push(roomId) },
-    { job: 'user.destroy', process: async () => undefined },
+    ...idle,
   ];
   const newRunner = (): SagaRunner => new SagaRunner(new PostgresSagaStore(db, outbox, systemClock), options);
   const spawnWorker = (mode: WorkerArguments['mode']): ChildProcess => {
