@@ -180,8 +180,9 @@ it('sleeps and wakes with its memory, and with work that it does in the backgrou
 
 it('is copied: the copy knows what was said, runs what its template says for copies, and comes with a warning', async () => {
   await ask('before the copy');
-  const answer = await platform.client.call('POST', `/v1/rooms/${room}/forks`, { json: { count: 2 } });
+  const answer = await platform.client.call('POST', `/v1/rooms/${room}/forks`, { json: { count: 2, timeoutMs: 600_000 } });
   const { forks } = (await answer.json()) as { forks: { room: { id: string }; warnings: string[] }[] };
+  expect(forks).toMatchObject(Array(2).fill({ room: { state: 'running' } }));
   const renewed: string[] = [];
   for (const { room: fork, warnings } of forks) {
     expect(warnings.join()).toContain('safe to copy');

@@ -51,6 +51,8 @@ function pathOf(route: RouteSpec): string {
 }
 
 const source = { kind: 'message', trust: 'user' };
+/** What may be remembered before the first room: these make the user, in the caller's own tenant. */
+const makesUser: ReadonlySet<RouteId> = new Set<RouteId>(['addMemory', 'setBlock', 'addMemoryEvent']);
 const bodies: Partial<Record<RouteId, CallOptions>> = {
   addMemory: { json: { kind: 'fact', content: 'x', source } },
   changeMemory: { json: { content: 'x' }, headers: { 'if-match': '1' } },
@@ -99,7 +101,7 @@ function methodOf(route: RouteSpec): string {
 }
 
 async function refusal(id: RouteId, route: RouteSpec, key: string | null, headers: Record<string, string> = {}): Promise<{ id: RouteId; status: number; code: string; asProblem: boolean }> {
-  const answer = await rig.call(methodOf(route), pathOf(route), { ...bodies[id], key, headers });
+  const answer = await rig.call(methodOf(route), pathOf(route), { ...bodies[id], key, headers: { ...bodies[id]?.headers, ...headers } });
   const told = answer.headers.get('x-request-id') !== null;
   const type = answer.headers.get('content-type');
   if (route.face === 'e2b') {
@@ -157,9 +159,17 @@ describe('every route that needs a key', () => {
     const ofRooms = keyed.filter(([id, route]) => id !== 'pty' && /:(roomId|sandboxId)/.test(route.path));
     expect(ofRooms.length).toBeGreaterThan(44);
     for (const [id, route] of ofRooms) expect(await refusal(id, route, foreign.key)).toEqual({ id, status: 404, code: 'room.not_found', asProblem: true });
-    for (const [id, route] of keyed.filter(([, row]) => row.path.includes(':userId'))) expect(await refusal(id, route, foreign.key)).toEqual({ id, status: 404, code: 'user.not_found', asProblem: true });
+    const ofUsers = keyed.filter(([id, row]) => row.path.includes(':userId') && !makesUser.has(id));
+    for (const [id, route] of ofUsers) expect(await refusal(id, route, foreign.key)).toEqual({ id, status: 404, code: 'user.not_found', asProblem: true });
     expect(((await (await rig.call('GET', '/v1/rooms', { key: foreign.key })).json()) as { rooms: unknown[] }).rooms).toEqual([]);
     expect(((await (await rig.call('GET', '/v1/rooms', { key: own.key.key })).json()) as { rooms: unknown[] }).rooms).toHaveLength(1);
+  });
+
+  it('makes users of its own where it remembers something for a name that another tenant uses too', async () => {
+    const other = (await rig.tenant()).key.key;
+    for (const id of makesUser) expect((await rig.call(methodOf(doorTable[id]), pathOf(doorTable[id]), { ...bodies[id], key: other })).status).toBeLessThan(300);
+    const memoriesFor = async (key: string): Promise<number> => ((await (await rig.call('GET', '/v1/users/owner/memory', { key })).json()) as { memories: unknown[] }).memories.length;
+    expect([await memoriesFor(other), await memoriesFor(own.key.key)]).toEqual([2, 0]);
   });
 
   it('takes a key by Basic only for the documents', async () => {
