@@ -47,7 +47,9 @@ function pathOf(route: RouteSpec): string {
   const sandboxId = roomId.replace('room_', 'i');
   const ids: Record<string, string> = { roomId, sandboxId, userId: 'owner', tenantId: own.tenantId, keyId: own.key.id, name: 'TOKEN', asset: 'swagger-ui.css', pid: '7', port: '8080', snapshotId: `snap_${'0'.repeat(20)}`, templateId: `snap_${'0'.repeat(20)}`, memoryId: `mem_${'0'.repeat(20)}`, eventId: `mev_${'0'.repeat(20)}`, consolidationId: `mco_${'0'.repeat(20)}`, label: 'persona' };
   const path = route.path.replaceAll(/:(\w+)/g, (_, name: string) => ids[name] ?? name).replace('*', 'x');
-  return route.query && route.query !== 'any' && 'path' in route.query.shape ? `${path}?path=x` : path;
+  if (!route.query || route.query === 'any') return path;
+  if ('path' in route.query.shape) return `${path}?path=x`;
+  return 'mode' in route.query.shape ? `${path}?mode=erase` : path;
 }
 
 const source = { kind: 'message', trust: 'user' };
