@@ -131,6 +131,19 @@ describe.each(['host', 'api', 'worker', 'postgres'])('kill -9 of %s', (service) 
   });
 });
 
+describe('kill -9 of edge', () => {
+  it('while a room runs and while it sleeps: neither notices', async () => {
+    await moveIn();
+    const vm = await platform.vmOf(room);
+    await kill('edge');
+    await expectIntact();
+    expect(await platform.vmOf(room)).toBe(vm);
+    await platform.client.hibernate(room);
+    await kill('edge');
+    await expectIntact();
+  });
+});
+
 describe('kill -9 of the VM itself', () => {
   it('while its room falls asleep', async () => {
     await moveIn();
