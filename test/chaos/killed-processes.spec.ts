@@ -87,7 +87,7 @@ function watchVms(): { most(): Promise<number> } {
   };
 }
 
-describe.each(['host', 'api', 'worker', 'postgres'])('kill -9 of %s', (service) => {
+describe.each(['host', 'api', 'worker', 'postgres', 'keys'])('kill -9 of %s', (service) => {
   it('while a room runs', async () => {
     await moveIn();
     const vm = await platform.vmOf(room);
