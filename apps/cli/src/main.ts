@@ -6,7 +6,7 @@ import { nearest } from './arguments';
 import { readCliConfig } from './cli.config';
 import { commands, runCommand } from './commands';
 import { makeContext, type Context } from './context';
-import { CliFailure, exitCodes, messageOf } from './failure';
+import { CliFailure, exitCodes, messageOf, withFullDiskExplained } from './failure';
 import { Interrupts } from './interrupts';
 
 const interrupts = new Interrupts();
@@ -40,7 +40,8 @@ function unknownCommand(name: string): number {
   return exitCodes.usage;
 }
 
-function explain(error: unknown): number {
+function explain(thrown: unknown): number {
+  const error = withFullDiskExplained(thrown);
   if (error instanceof BadSettings) {
     process.stderr.write(`alcove: ${error.message}\n`);
     return BadSettings.exitCode;
