@@ -25,7 +25,7 @@ export interface Probed {
 type Finding = ProbeReport['findings'][number];
 
 /**
- * Finds out by trying what this machine can do: which QEMU, whether KVM runs a guest (a usable-looking /dev/kvm may not: nested and paravirtual hosts), and whether
+ * Finds out by trying what this machine can do: which QEMU, whether KVM runs a guest (a usable-looking /dev/kvm may not, or only instruction by instruction: nested and paravirtual hosts), and whether
  * emulation does. `auto` takes KVM when it works and emulation when it does not, and says which and why. Never throws.
  */
 export async function probeMachine(order: ProbeOrder): Promise<Probed> {
@@ -83,7 +83,7 @@ async function tryKvm(order: ProbeOrder, qemu: string, findings: Finding[]): Pro
     findings.push({ name: 'kvm', ok: true, detail: 'a tiny guest ran under KVM' });
     return tscKhz;
   } catch (error) {
-    findings.push({ name: 'kvm', ok: !isOnlyChoice, detail: `/dev/kvm is there but does not run a guest: ${detailOf(error)}`, mend });
+    findings.push({ name: 'kvm', ok: !isOnlyChoice, detail: `/dev/kvm is there but is of no use for a guest: ${detailOf(error)}`, mend });
     return undefined;
   }
 }
