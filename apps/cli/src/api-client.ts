@@ -64,7 +64,7 @@ export class ApiClient {
     return (await answer.json()) as T;
   }
 
-  createRoom(body: { userId: string; kind?: 'room' | 'sandbox'; template?: string; metadata?: Record<string, string> }): Promise<Room> {
+  createRoom(body: { userId: string; kind?: 'room' | 'sandbox'; template?: string; metadata?: Record<string, string>; env?: Record<string, string> }): Promise<Room> {
     return this.json('POST', rooms, body);
   }
 

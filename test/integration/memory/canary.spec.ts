@@ -3,32 +3,12 @@ import { createLog, type Log } from '@alcove/base';
 import { EmbeddingsEmulator } from '@alcove/testing';
 import { asOwner, ownDatabase } from '../db/database';
 import { keysOwnerUrl } from '../db/database';
+import { dump, needles } from '../../canary';
 import { aSource, fact, memoryRig, operator } from './rig';
 
 /** Words that stand in no row, job, log or dump of the databases, however they are written. */
 const canaries = ['xylophone7q', 'marmoset9z', 'quokka3w', 'axolotl5v', 'pangolin8u', 'okapi2t', 'tapir6s', 'ocelot4r', 'caracal1p', 'sk-canary-endpoint-key'];
 const [content, title, tag, ref, session, block, said, changed, query] = canaries as [string, string, string, string, string, string, string, string, string, string];
-
-/** Every way in which a text is found in a dump: itself, base64 at each of the three offsets, hexadecimal. */
-function needles(text: string): string[] {
-  const base64 = [0, 1, 2].map((shift) => Buffer.from(' '.repeat(shift) + text).toString('base64').slice(shift === 0 ? 0 : 4, -4));
-  return [text, text.toUpperCase(), Buffer.from(text).toString('hex'), ...base64.filter((one) => one.length >= 6)];
-}
-
-/** Each row of each table of a database, as text and with every bytea as latin1 too. */
-async function dump(url: string): Promise<string> {
-  const tables = await asOwner<{ name: string }>(`select quote_ident(table_schema) || '.' || quote_ident(table_name) as name from information_schema.tables where table_type = 'BASE TABLE' and table_schema not in ('pg_catalog', 'information_schema')`, [], url);
-  const parts: string[] = [];
-  for (const { name } of tables) {
-    for (const row of await asOwner<Record<string, unknown>>(`select * from ${name}`, [], url)) {
-      for (const value of Object.values(row)) {
-        if (Buffer.isBuffer(value)) parts.push(value.toString('latin1'), value.toString('hex'));
-        else parts.push(typeof value === 'string' ? value : JSON.stringify(value) ?? '');
-      }
-    }
-  }
-  return parts.join('\n');
-}
 
 it('nothing of a user stands in any table, job or log in the clear', async () => {
   const lines: string[] = [];
