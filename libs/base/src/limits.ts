@@ -43,7 +43,8 @@ export const limits = {
     contentBytes: 64 << 10, titleChars: 256, tags: 32, tagChars: 64, refChars: 512, evidence: 64, labelChars: 64, blockBytes: 8 << 10, blocks: 32, sessionChars: 128, purposeChars: 64,
     queryChars: 4096, hits: 100, recordsPerUser: 200_000, bytesPerUser: 1 << 30, eventsPerUser: 50_000, eventRetentionMs: 30 * 24 * 3600_000, eventRetentionMsMax: 365 * 24 * 3600_000,
     versionsKept: 32, accessKeptMs: 90 * 24 * 3600_000, cascade: 10_000, dimensions: 4096, embedBatch: 64, embedMs: 10_000, embedAnswerBytes: 32 << 20,
-    openBytes: 1 << 30, segmentEntries: 512, pendingEntries: 128, addedAtOnce: 500, wordsIndexed: 2048, partsIndexed: 2048, consolidateEvents: 1000,
+    openBytes: 1 << 30, segmentEntries: 512, pendingEntries: 128, addedAtOnce: 500, wordsIndexed: 2048, partsIndexed: 2048,
+    modelMs: 120_000, modelAnswerBytes: 1 << 20, modelTextBytes: 32 << 10, modelProposals: 256, proposalChars: 1000,
   },
   /**
    * Doors of one room, in its host: connections, their headers and bodies, how long each part may take, requests and connections in a minute; `atOnce`: of all rooms of a host together.

@@ -11,7 +11,7 @@ export {
 } from './in-room';
 export { jobPayloads, type JobName, type JobPayload } from './jobs';
 export {
-  AddMemory, AddMemoryEvent, BlockLabel, ChangeMemory, Consolidation, ConsolidationId, EmbeddingsEndpoint, EvidenceId, ListMemories, ListMemoryAccesses, ListMemoryEvents, Memory, MemoryAccess,
+  AddMemory, AddMemoryEvent, BlockLabel, ChangeMemory, Consolidation, ConsolidationId, EmbeddingsEndpoint, ModelEndpoint, EvidenceId, ListMemories, ListMemoryAccesses, ListMemoryEvents, Memory, MemoryAccess,
   MemoryAccessPage, MemoryBlocks, MemoryEvent, MemoryEventId, MemoryEventPage, MemoryHistory, MemoryHits, MemoryId, MemoryKind, memoryKinds, MemoryPage, MemoryPolicy, MemoryRemoved, MemorySource,
   MemoryUsage, RemoveMemory, SearchMemory, SearchMode, searchModes, SetBlock, SetMemoryPolicy, TrustLabel, trustLabels,
 } from './memory';

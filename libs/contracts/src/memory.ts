@@ -168,6 +168,7 @@ export const Consolidation = z
   .strictObject({
     id: ConsolidationId,
     state: z.enum(['waiting', 'done', 'failed']),
+    extraction: z.enum(['rules', 'model']).meta({ description: 'What found what is to be remembered' }),
     read: z.int(), added: z.int(), known: z.int(), superseded: z.int(), refused: z.int(),
     createdAt: time,
     endedAt: time.nullable(),
@@ -204,9 +205,15 @@ export const EmbeddingsEndpoint = z.strictObject({
   documentPrefix: z.string().max(256).default(''),
 });
 export type EmbeddingsEndpoint = z.infer<typeof EmbeddingsEndpoint>;
+/** An OpenAI-compatible model of a tenant: `POST {baseUrl}/chat/completions`. It sees plain text. */
+export const ModelEndpoint = z.strictObject({ baseUrl: z.url({ protocol: /^https?$/ }).max(512), model: z.string().min(1).max(128) });
+export type ModelEndpoint = z.infer<typeof ModelEndpoint>;
+
+const apiKey = z.string().min(1).max(512).optional().meta({ description: 'Sealed, and never shown again' });
 export const SetMemoryPolicy = z
   .strictObject({
-    embeddings: EmbeddingsEndpoint.extend({ apiKey: z.string().min(1).max(512).optional().meta({ description: 'Sealed, and never shown again' }) }).nullable(),
+    embeddings: EmbeddingsEndpoint.extend({ apiKey }).nullable(),
+    extraction: ModelEndpoint.extend({ apiKey }).nullable().default(null).meta({ description: 'Without one, consolidation goes by rules' }),
     index: z.enum(['sealed', 'qdrant']).default('sealed'),
     recordsPerUser: z.int().min(1).max(bound.recordsPerUser).default(bound.recordsPerUser),
     bytesPerUser: z.int().min(1).max(bound.bytesPerUser).default(bound.bytesPerUser),
@@ -218,6 +225,7 @@ export type SetMemoryPolicy = z.infer<typeof SetMemoryPolicy>;
 export const MemoryPolicy = z
   .strictObject({
     embeddings: z.strictObject({ baseUrl: z.string(), model: z.string(), dimensions: z.int().nullable(), queryPrefix: z.string(), documentPrefix: z.string(), hasApiKey: z.boolean() }).nullable(),
+    extraction: z.strictObject({ baseUrl: z.string(), model: z.string(), hasApiKey: z.boolean() }).nullable(),
     index: z.enum(['sealed', 'qdrant']),
     recordsPerUser: z.int(), bytesPerUser: z.int(), eventsPerUser: z.int(), eventRetentionMs: z.int(),
   })

@@ -12,8 +12,10 @@ import type { ErasePurge, KeyOwner, Reseal } from '@alcove/keys';
 import { pageOfAccesses } from './access-log';
 import type { MemoryCaller } from './caller';
 import { Consolidations } from './consolidate/consolidations';
+import { Extractor } from './consolidate/extractor';
 import { MemoryPurge } from './erasure';
 import { countEvents } from './events/event-rows';
+import type { Fetch } from './endpoint';
 import { Events } from './events/events';
 import { exportLines } from './export';
 import { type MemoryKeys, MemoryUnits } from './memory-unit';
@@ -25,7 +27,6 @@ import { MemoryReseal } from './reseal';
 import { Search } from './search/search';
 import { OpenUsers } from './sealed/open-users';
 import { Embedder } from './semantic/embedder';
-import type { Fetch } from './semantic/embeddings';
 import { ReEmbedding } from './semantic/re-embedding';
 import { memoryReconcilers } from './upkeep';
 import type { VectorIndex } from './vector-index';
@@ -40,7 +41,7 @@ export interface MemoryServiceParts {
   readonly log: Log;
   /** For tenants whose policy says `qdrant`; without it their vectors lie in the sealed index, and every answer says so. */
   readonly qdrant?: VectorIndex | null;
-  /** Asks embeddings endpoints. Default: the runtime's. */
+  /** Asks the endpoints of tenants. Default: the runtime's. */
   readonly fetcher?: Fetch;
   /** What of memories is kept open in this process, bytes. Default: limits.memory.openBytes. */
   readonly openBytes?: number;
@@ -64,7 +65,7 @@ export class MemoryService {
     const { db, keys, users, audit, outbox, clock, log, qdrant = null, fetcher, openBytes = limits.memory.openBytes } = given;
     this.#opened = new OpenUsers(openBytes);
     const policies = new MemoryPolicies(db, keys, audit, clock);
-    this.#parts = { units: new MemoryUnits({ db, keys, users, opened: this.#opened }), policies, embedder: new Embedder(policies, fetcher), outbox, qdrant, clock, log };
+    this.#parts = { units: new MemoryUnits({ db, keys, users, opened: this.#opened }), policies, embedder: new Embedder(policies, fetcher), extractor: new Extractor(policies, fetcher), outbox, qdrant, clock, log };
     this.#records = new Records(this.#parts);
     this.#blocks = new Blocks(this.#parts, this.#records);
     this.#events = new Events(this.#parts, this.#records);
@@ -197,7 +198,7 @@ export class MemoryService {
     return answer;
   }
 
-  /** The job `memory.consolidate`. A user that is gone has nothing to consolidate. */
+  /** The job `memory.consolidate`. A user that is gone has nothing to consolidate. Problem `memory.model`: it is tried again. */
   runConsolidation(owner: KeyOwner, id: string): Promise<void> {
     return unlessGone(() => this.#consolidations.run(systemFor(owner, 'consolidate'), id));
   }

@@ -1,5 +1,6 @@
 import type { Clock, Log } from '@alcove/base';
 import type { Outbox } from '@alcove/jobs';
+import type { Extractor } from './consolidate/extractor';
 import type { MemoryUnits } from './memory-unit';
 import type { MemoryPolicies, Policy } from './policy';
 import type { Embedder } from './semantic/embedder';
@@ -10,6 +11,7 @@ export interface MemoryParts {
   readonly units: MemoryUnits;
   readonly policies: MemoryPolicies;
   readonly embedder: Embedder;
+  readonly extractor: Extractor;
   readonly outbox: Outbox;
   /** Given by the application when there is one. */
   readonly qdrant: VectorIndex | null;

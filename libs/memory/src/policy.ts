@@ -1,5 +1,5 @@
 import { type Clock, limits } from '@alcove/base';
-import { EmbeddingsEndpoint, type MemoryPolicy, type Principal, Problem, type SetMemoryPolicy } from '@alcove/contracts';
+import { EmbeddingsEndpoint, type MemoryPolicy, ModelEndpoint, type Principal, Problem, type SetMemoryPolicy } from '@alcove/contracts';
 import type { Audit } from '@alcove/audit';
 import type { Db, SqlTx } from '@alcove/db';
 import { actorOf, requireScope } from '@alcove/identity';
@@ -7,10 +7,18 @@ import type { KeyOwner } from '@alcove/keys';
 import type { MemoryKeys } from './memory-unit';
 import { Sealing } from './sealed/sealing';
 
-/** What a tenant has settled for its users' memories; the endpoint's key stays sealed. */
+/** The endpoints that see plain text. */
+export type EndpointName = 'embeddings' | 'extraction';
+interface SealedKey {
+  readonly keyVersion: number;
+  readonly sealed: Buffer;
+}
+
+/** What a tenant has settled for its users' memories; the endpoints' keys stay sealed. */
 export interface Policy {
   readonly embeddings: EmbeddingsEndpoint | null;
-  readonly apiKey: { readonly keyVersion: number; readonly sealed: Buffer } | null;
+  readonly extraction: ModelEndpoint | null;
+  readonly apiKeys: Readonly<Record<EndpointName, SealedKey | null>>;
   readonly index: 'sealed' | 'qdrant';
   readonly recordsPerUser: number;
   readonly bytesPerUser: number;
@@ -19,7 +27,7 @@ export interface Policy {
 }
 
 export const defaultPolicy: Policy = {
-  embeddings: null, apiKey: null, index: 'sealed', recordsPerUser: limits.memory.recordsPerUser, bytesPerUser: limits.memory.bytesPerUser, eventsPerUser: limits.memory.eventsPerUser,
+  embeddings: null, extraction: null, apiKeys: { embeddings: null, extraction: null }, index: 'sealed', recordsPerUser: limits.memory.recordsPerUser, bytesPerUser: limits.memory.bytesPerUser, eventsPerUser: limits.memory.eventsPerUser,
   eventRetentionMs: limits.memory.eventRetentionMs,
 };
 
@@ -29,12 +37,15 @@ const kept = 10_000;
 
 /** The owner of the tenant's own secrets. No user is called so: user ids hold no slash. */
 const tenantsOwn = (tenantId: string): KeyOwner => ({ tenantId, userId: '/memory' });
-const place = { id: 'policy', field: 'embeddings-key', version: 0 };
+const place = (endpoint: EndpointName) => ({ id: 'policy', field: `${endpoint}-key`, version: 0 });
 
 interface PolicyRow {
   embeddings: unknown;
   apiKey: Uint8Array | null;
   apiKeyVersion: number | null;
+  extraction: unknown;
+  extractionKey: Uint8Array | null;
+  extractionKeyVersion: number | null;
   index: 'sealed' | 'qdrant';
   recordsPerUser: number;
   bytesPerUser: string;
@@ -76,52 +87,64 @@ export class MemoryPolicies {
   /** Replaces it; a key that is not given stays while the endpoint's address does. Problems: `auth.scope`, `tenant.not_found`, `vault.key_unavailable`. */
   async set(principal: Principal, tenantId: string, input: SetMemoryPolicy): Promise<MemoryPolicy> {
     requireScope(principal, 'platform');
-    const { apiKey, ...endpoint } = input.embeddings ?? { apiKey: undefined };
-    const embeddings = input.embeddings && EmbeddingsEndpoint.parse(endpoint);
+    const { apiKey: embeddingsKey, ...embeddings } = input.embeddings ?? { apiKey: undefined };
+    const { apiKey: extractionKey, ...extraction } = input.extraction ?? { apiKey: undefined };
+    const given = { embeddings: input.embeddings && EmbeddingsEndpoint.parse(embeddings), extraction: input.extraction && ModelEndpoint.parse(extraction) };
     const answer = await this.db.withTenantSql(tenantId, async (tx) => {
       await requireTenant(tx, tenantId);
       const before = await this.#read(tx, tenantId);
-      const kept = embeddings && before.embeddings?.baseUrl === embeddings.baseUrl ? before.apiKey : null;
-      const owner = tenantsOwn(tenantId);
-      const sealed = apiKey === undefined ? undefined : await this.keys.withUserKeys(owner, tx, (lent) => new Sealing(lent, owner).sealText(place, apiKey));
-      const key = sealed ? { keyVersion: sealed.keyVersion, sealed: sealed.bytes } : kept;
-      const policy: Policy = { ...input, embeddings, apiKey: key };
+      const keyOf = async (name: EndpointName, key: string | undefined): Promise<SealedKey | null> => {
+        if (key !== undefined) return this.#seal(tenantId, name, key);
+        return given[name] && before[name]?.baseUrl === given[name].baseUrl ? before.apiKeys[name] : null;
+      };
+      const policy: Policy = { ...input, ...given, apiKeys: { embeddings: await keyOf('embeddings', embeddingsKey), extraction: await keyOf('extraction', extractionKey) } };
       await this.#write(tx, tenantId, policy);
-      await this.audit.append(tx, { tenantId, actor: actorOf(principal), action: 'memory.policy', resource: `tenant:${tenantId}`, facts: { index: policy.index, embeddings: embeddings?.model ?? null } });
+      await this.audit.append(tx, { tenantId, actor: actorOf(principal), action: 'memory.policy', resource: `tenant:${tenantId}`, facts: { index: policy.index, embeddings: policy.embeddings?.model ?? null, extraction: policy.extraction?.model ?? null } });
       return toAnswer(policy);
     });
     this.#known.delete(tenantId);
     return answer;
   }
 
-  /** The endpoint's key, as text for a header: not to be kept. Null: it has none. */
-  async apiKeyOf(tenantId: string, { apiKey }: Policy): Promise<string | null> {
-    if (!apiKey) return null;
+  /** An endpoint's key, as text for a header: not to be kept. Null: it has none. */
+  async apiKeyOf(tenantId: string, { apiKeys }: Policy, endpoint: EndpointName): Promise<string | null> {
+    const key = apiKeys[endpoint];
+    if (!key) return null;
     const owner = tenantsOwn(tenantId);
-    return this.keys.withUserKeys(owner, undefined, (lent) => new Sealing(lent, owner).openText(place, apiKey.keyVersion, apiKey.sealed));
+    return this.keys.withUserKeys(owner, undefined, (lent) => new Sealing(lent, owner).openText(place(endpoint), key.keyVersion, key.sealed));
+  }
+
+  async #seal(tenantId: string, endpoint: EndpointName, key: string): Promise<SealedKey> {
+    const owner = tenantsOwn(tenantId);
+    const { keyVersion, bytes } = await this.keys.withUserKeys(owner, undefined, (lent) => new Sealing(lent, owner).sealText(place(endpoint), key));
+    return { keyVersion, sealed: bytes };
   }
 
   async #read(tx: SqlTx, tenantId: string): Promise<Policy> {
     const [row] = await tx.$queryRaw<PolicyRow[]>`
-      select embeddings, api_key as "apiKey", api_key_version as "apiKeyVersion", index_kind as index, records_per_user as "recordsPerUser", bytes_per_user as "bytesPerUser",
+      select embeddings, api_key as "apiKey", api_key_version as "apiKeyVersion", extraction, extraction_key as "extractionKey", extraction_key_version as "extractionKeyVersion", index_kind as index, records_per_user as "recordsPerUser", bytes_per_user as "bytesPerUser",
         events_per_user as "eventsPerUser", event_retention_ms as "eventRetentionMs" from memory_policy where tenant_id = ${tenantId}::uuid`;
     if (!row) return defaultPolicy;
-    const { apiKey, apiKeyVersion, ...rest } = row;
+    const { apiKey, apiKeyVersion, extractionKey, extractionKeyVersion, ...rest } = row;
     return {
       ...rest,
       embeddings: row.embeddings === null ? null : EmbeddingsEndpoint.parse(row.embeddings),
-      apiKey: apiKey && apiKeyVersion !== null ? { keyVersion: apiKeyVersion, sealed: Buffer.from(apiKey) } : null,
+      extraction: row.extraction === null ? null : ModelEndpoint.parse(row.extraction),
+      apiKeys: { embeddings: keyFrom(apiKey, apiKeyVersion), extraction: keyFrom(extractionKey, extractionKeyVersion) },
       bytesPerUser: Number(row.bytesPerUser),
       eventRetentionMs: Number(row.eventRetentionMs),
     };
   }
 
   async #write(tx: SqlTx, tenantId: string, policy: Policy): Promise<void> {
+    const { embeddings, extraction } = policy.apiKeys;
     await tx.$executeRaw`
-      insert into memory_policy (tenant_id, embeddings, api_key, api_key_version, index_kind, records_per_user, bytes_per_user, events_per_user, event_retention_ms)
-      values (${tenantId}::uuid, ${policy.embeddings && JSON.stringify(policy.embeddings)}::jsonb, ${policy.apiKey?.sealed ?? null}, ${policy.apiKey?.keyVersion ?? null}, ${policy.index},
+      insert into memory_policy (tenant_id, embeddings, api_key, api_key_version, extraction, extraction_key, extraction_key_version, index_kind, records_per_user, bytes_per_user, events_per_user, event_retention_ms)
+      values (${tenantId}::uuid, ${policy.embeddings && JSON.stringify(policy.embeddings)}::jsonb, ${embeddings?.sealed ?? null}, ${embeddings?.keyVersion ?? null},
+        ${policy.extraction && JSON.stringify(policy.extraction)}::jsonb, ${extraction?.sealed ?? null}, ${extraction?.keyVersion ?? null}, ${policy.index},
         ${policy.recordsPerUser}, ${policy.bytesPerUser}, ${policy.eventsPerUser}, ${policy.eventRetentionMs})
-      on conflict (tenant_id) do update set embeddings = excluded.embeddings, api_key = excluded.api_key, api_key_version = excluded.api_key_version, index_kind = excluded.index_kind,
+      on conflict (tenant_id) do update set embeddings = excluded.embeddings, api_key = excluded.api_key, api_key_version = excluded.api_key_version, extraction = excluded.extraction,
+        extraction_key = excluded.extraction_key, extraction_key_version = excluded.extraction_key_version, index_kind = excluded.index_kind,
         records_per_user = excluded.records_per_user, bytes_per_user = excluded.bytes_per_user, events_per_user = excluded.events_per_user, event_retention_ms = excluded.event_retention_ms`;
   }
 }
@@ -131,6 +154,10 @@ async function requireTenant(tx: SqlTx, tenantId: string): Promise<void> {
   if (rows.length === 0) throw new Problem('tenant.not_found');
 }
 
-function toAnswer({ embeddings, apiKey, ...same }: Policy): MemoryPolicy {
-  return { ...same, embeddings: embeddings && { ...embeddings, hasApiKey: apiKey !== null } };
+function keyFrom(sealed: Uint8Array | null, keyVersion: number | null): SealedKey | null {
+  return sealed && keyVersion !== null ? { keyVersion, sealed: Buffer.from(sealed) } : null;
+}
+
+function toAnswer({ embeddings, extraction, apiKeys, ...same }: Policy): MemoryPolicy {
+  return { ...same, embeddings: embeddings && { ...embeddings, hasApiKey: apiKeys.embeddings !== null }, extraction: extraction && { ...extraction, hasApiKey: apiKeys.extraction !== null } };
 }

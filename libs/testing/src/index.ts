@@ -20,3 +20,4 @@ export { testingConfig } from './testing.config';
 export { everythingTwice, happenAt, twistAll, TwistedRunner, type SagaTwist, type StepPlace } from './saga-harness';
 export { describeVectorIndex, unitVectors, type VectorIndexUnderTest } from './vector-index-contract';
 export { EmbeddingsEmulator, type EmbeddingsEmulatorOptions } from './embeddings-emulator';
+export { type AskedModel, ModelEmulator } from './model-emulator';

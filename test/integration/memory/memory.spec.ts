@@ -200,7 +200,7 @@ describe('a memory', () => {
   });
 
   it('has bounds', async () => {
-    await memory.setPolicy(operator, ann.tenantId, { embeddings: null, index: 'sealed', recordsPerUser: 2, bytesPerUser: 10_000, eventsPerUser: 1, eventRetentionMs: 60_000 });
+    await memory.setPolicy(operator, ann.tenantId, { embeddings: null, extraction: null, index: 'sealed', recordsPerUser: 2, bytesPerUser: 10_000, eventsPerUser: 1, eventRetentionMs: 60_000 });
     await add('one');
     await add('two');
     expect(await problem(memory.add(ann, fact('three')))).toBe('memory.quota');

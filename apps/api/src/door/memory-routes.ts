@@ -91,11 +91,11 @@ export const memoryRoutes = {
     answer: { status: 200, description: 'Its versions', schema: MemoryHistory }, problems: aRecord,
   },
   getMemoryPolicy: {
-    method: 'GET', path: '/v1/tenants/:tenantId/memory', tag: 'Tenants', summary: "A tenant's embeddings endpoint, index and quotas", access: 'platform',
+    method: 'GET', path: '/v1/tenants/:tenantId/memory', tag: 'Tenants', summary: "A tenant's endpoints, index and quotas", access: 'platform',
     answer: { status: 200, description: 'The policy, without the key of the endpoint', schema: MemoryPolicy }, problems: ['tenant.not_found'],
   },
   setMemoryPolicy: {
-    method: 'PUT', path: '/v1/tenants/:tenantId/memory', tag: 'Tenants', summary: "Settle a tenant's embeddings endpoint, index and quotas", access: 'platform',
+    method: 'PUT', path: '/v1/tenants/:tenantId/memory', tag: 'Tenants', summary: "Settle a tenant's endpoints for embeddings and extraction, index and quotas", access: 'platform',
     description: "The endpoint is asked from inside the platform's network and sees plain text, so the operator settles it. Vectors of another space are made anew by jobs. A key that is not given stays while the address does.",
     body: { json: SetMemoryPolicy }, answer: { status: 200, description: 'The policy', schema: MemoryPolicy }, problems: ['tenant.not_found', 'vault.key_unavailable'],
   },

@@ -1,8 +1,8 @@
-import { limits, newId } from '@alcove/base';
+import { newId } from '@alcove/base';
 import { type Consolidation, isProblem, type TrustLabel, trustLabels } from '@alcove/contracts';
 import { logAccess } from '../access-log';
 import type { MemoryCaller } from '../caller';
-import { type EventRow, openEvent, type Said } from '../events/event-rows';
+import { type EventRow, openEvent } from '../events/event-rows';
 import { featuresOf } from '../lexical/words';
 import type { WordsStore } from '../lexical/words-store';
 import type { MemoryUnit } from '../memory-unit';
@@ -13,7 +13,9 @@ import { notFound, type Records } from '../records/records';
 import { trustFor } from '../records/trust';
 import type { CatalogueStore } from '../sealed/catalogue-store';
 import { catalogueStream, wordsStream } from '../sealed/open-users';
-import { extract, type Proposal, sameText } from './extract';
+import { type Proposal, sameText } from './extract';
+import type { Extracted } from './extractor';
+import type { SaidEvent } from './model';
 
 /** Events of one transaction. */
 const batch = 50;
@@ -46,21 +48,24 @@ export class Consolidations {
         values (${tenantId}::uuid, ${userId}, ${id}, 'waiting', 0, 0, 0, 0, 0, ${new Date(now)}::timestamptz)`;
       await outbox.enqueue(unit.tx, 'memory.consolidate', { tenantId, userId, consolidationId: id });
       await logAccess(unit.tx, caller, 'consolidate', 0, now);
-      return { id, state: 'waiting', read: 0, added: 0, known: 0, superseded: 0, refused: 0, createdAt: new Date(now).toISOString(), endedAt: null };
+      return { id, state: 'waiting', extraction: 'rules', read: 0, added: 0, known: 0, superseded: 0, refused: 0, createdAt: new Date(now).toISOString(), endedAt: null };
     });
   }
 
   get(caller: MemoryCaller, id: string): Promise<Consolidation> {
     return this.parts.units.reading(caller, async ({ tx }) => {
       const [row] = await tx.$queryRaw<(Omit<Consolidation, 'createdAt' | 'endedAt'> & { createdAt: Date; endedAt: Date | null })[]>`
-        select id, state, read_count as read, added, known, superseded, refused, created_at as "createdAt", ended_at as "endedAt" from memory_consolidation
+        select id, state, extraction, read_count as read, added, known, superseded, refused, created_at as "createdAt", ended_at as "endedAt" from memory_consolidation
         where tenant_id = ${caller.tenantId}::uuid and user_id = ${caller.userId} and id = ${id}`;
       if (!row) throw notFound();
       return { ...row, createdAt: row.createdAt.toISOString(), endedAt: row.endedAt?.toISOString() ?? null };
     });
   }
 
-  /** The job. Each batch is a transaction of its own, with its events marked and its counts added: done twice it does nothing the second time. */
+  /**
+   * The job. The end of each batch is a transaction of its own, with its events marked and its counts added: done twice it does nothing the second time. Problem `memory.model`: it is tried
+   * again, and what was done stays.
+   */
   async run(caller: MemoryCaller, id: string): Promise<void> {
     for (let read = batch; read === batch; ) read = await this.#batch(caller, id);
     await this.parts.units.reading(caller, async ({ tx }) => {
@@ -70,30 +75,40 @@ export class Consolidations {
     });
   }
 
+  /** A model is asked between the two transactions, so that nobody waits for it; what is gone by then was erased, and leaves nothing. */
   async #batch(caller: MemoryCaller, id: string): Promise<number> {
+    const said = await this.parts.units.reading(caller, (unit) => this.#said(unit, null));
+    if (said.length === 0) return 0;
+    const { extraction, proposals } = await this.parts.extractor.extract(caller.tenantId, said);
     const policy = await this.parts.policies.of(caller.tenantId);
     const { tenantId, userId } = caller;
-    return this.parts.units.writing(caller, async (unit) => {
-      const rows = await unit.tx.$queryRaw<EventRow[]>`
-        select id, key_version as "keyVersion", sealed from memory_event
-        where tenant_id = ${tenantId}::uuid and user_id = ${userId} and not consolidated order by created_at, id limit ${Math.min(batch, limits.memory.consolidateEvents)}::int`;
-      if (rows.length === 0) return 0;
-      const said = await unit.withSealing((sealing) => rows.map((row) => ({ id: row.id, said: openEvent(sealing, row) })));
-      const counts: Counts = { read: rows.length, added: 0, known: 0, superseded: 0, refused: 0 };
+    await this.parts.units.writing(caller, async (unit) => {
+      const events = await this.#said(unit, said.map((event) => event.id));
+      const counts: Counts = { read: events.length, added: 0, known: 0, superseded: 0, refused: 0 };
       const writes = this.records.writes(unit, policy);
-      for (const event of said) for (const proposal of extract(event.said.content)) await this.#take(unit, writes, event, proposal, counts);
-      await unit.tx.$executeRaw`update memory_event set consolidated = true where tenant_id = ${tenantId}::uuid and user_id = ${userId} and id = any(${rows.map((row) => row.id)}::text[])`;
+      for (const event of events) for (const proposal of proposals.get(event.id) ?? []) await this.#take(unit, writes, event, proposal, extraction, counts);
+      await unit.tx.$executeRaw`update memory_event set consolidated = true where tenant_id = ${tenantId}::uuid and user_id = ${userId} and id = any(${events.map((event) => event.id)}::text[])`;
       await unit.tx.$executeRaw`
-        update memory_consolidation set read_count = read_count + ${counts.read}, added = added + ${counts.added}, known = known + ${counts.known}, superseded = superseded + ${counts.superseded},
-          refused = refused + ${counts.refused} where tenant_id = ${tenantId}::uuid and user_id = ${userId} and id = ${id}`;
+        update memory_consolidation set extraction = ${extraction}, read_count = read_count + ${counts.read}, added = added + ${counts.added}, known = known + ${counts.known},
+          superseded = superseded + ${counts.superseded}, refused = refused + ${counts.refused} where tenant_id = ${tenantId}::uuid and user_id = ${userId} and id = ${id}`;
       if (counts.added > 0 && policy.embeddings) await this.parts.outbox.enqueue(unit.tx, 'memory.embed', { tenantId, userId });
       await logAccess(unit.tx, caller, 'consolidate', counts.added, this.parts.clock.now());
-      return rows.length;
     });
+    return said.length;
   }
 
-  async #take(unit: MemoryUnit, writes: RecordWrites, event: { id: string; said: Said }, proposal: Proposal, counts: Counts): Promise<void> {
-    const trust = trustOrNull(proposal, event.said.source.trust);
+  /** The oldest that were not consolidated yet, of these where some are named. */
+  async #said(unit: MemoryUnit, ids: readonly string[] | null): Promise<SaidEvent[]> {
+    const { tenantId, userId } = unit.owner;
+    const rows = await unit.tx.$queryRaw<EventRow[]>`
+      select id, key_version as "keyVersion", sealed from memory_event
+      where tenant_id = ${tenantId}::uuid and user_id = ${userId} and not consolidated and (${ids}::text[] is null or id = any(${ids}::text[]))
+      order by created_at, id limit ${batch}::int`;
+    return unit.withSealing((sealing) => rows.map((row) => ({ id: row.id, said: openEvent(sealing, row) })));
+  }
+
+  async #take(unit: MemoryUnit, writes: RecordWrites, event: SaidEvent, proposal: Proposal, extraction: Extracted['extraction'], counts: Counts): Promise<void> {
+    const trust = trustOrNull(proposal, event.said.source.trust, extraction);
     if (trust === null) {
       counts.refused += 1;
       return;
@@ -143,9 +158,10 @@ export class Consolidations {
 const rank = (label: TrustLabel): number => trustLabels.indexOf(label);
 
 /** Null: too little trust for what it would become. */
-function trustOrNull({ kind }: Proposal, trust: TrustLabel): TrustLabel | null {
+function trustOrNull({ kind }: Proposal, said: TrustLabel, extraction: Extracted['extraction']): TrustLabel | null {
   try {
-    return trustFor(kind, trust, 'system', []);
+    // What a model makes of the user's words is the model's word; a rule repeats them.
+    return trustFor(kind, extraction === 'model' ? 'agent' : 'user', 'system', [said]);
   } catch (error) {
     if (isProblem(error, 'memory.untrusted')) return null;
     throw error;

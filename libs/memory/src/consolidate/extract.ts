@@ -1,8 +1,8 @@
 import type { MemoryKind } from '@alcove/contracts';
 
-/** What a rule found in something that was said. */
+/** What a rule or a model found in something that was said. */
 export interface Proposal {
-  readonly kind: Exclude<MemoryKind, 'block' | 'episode'>;
+  readonly kind: Exclude<MemoryKind, 'block'>;
   readonly content: string;
   /** What there is one of: a newer one takes the place of an older one. */
   readonly slot: string | null;
@@ -20,7 +20,7 @@ const rest = String.raw`([^.!?\n]{2,300})`;
 const rule = (kind: Proposal['kind'], before: string, slot: string | null, says: Rule['says']): Rule => ({ kind, slot, says, pattern: new RegExp(String.raw`(?:^|[.!?,;:\n]\s*|\band\s+)(?:please\s+)?${before}\s+${rest}`, 'giu') });
 
 /**
- * English sentences about the speaker, and what is to be remembered. Rules find little and invent nothing; a model may propose more where a tenant has one. In each the first
+ * English sentences about the speaker, and what is to be remembered. Rules find little and invent nothing; a model, where a tenant has one, is asked instead. In each the first
  * group is a verb or empty, the second what is kept.
  */
 const rules: readonly Rule[] = [

@@ -1,5 +1,6 @@
 import type { MemoryPolicies } from '../policy';
-import { EmbeddingsClient, type Fetch } from './embeddings';
+import type { Fetch } from '../endpoint';
+import { EmbeddingsClient } from './embeddings';
 
 export interface Embedded {
   readonly space: string;
@@ -26,6 +27,6 @@ export class Embedder {
 
   async #client(tenantId: string): Promise<EmbeddingsClient | null> {
     const policy = await this.policies.of(tenantId);
-    return policy.embeddings && new EmbeddingsClient(policy.embeddings, () => this.policies.apiKeyOf(tenantId, policy), this.fetcher);
+    return policy.embeddings && new EmbeddingsClient(policy.embeddings, () => this.policies.apiKeyOf(tenantId, policy, 'embeddings'), this.fetcher);
   }
 }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { type EmbeddingsEndpoint, Problem } from '@alcove/contracts';
 import { limits } from '@alcove/base';
 import { z } from 'zod';
+import { askEndpoint, type Fetch } from '../endpoint';
 
 /** The answer of `POST {baseUrl}/embeddings` (OpenAI API reference, "Create embeddings"): numbers, or the same as base64 of f32, little-endian. Servers add fields of their own. */
 const Answer = z.object({ data: z.array(z.object({ index: z.int().min(0), embedding: z.union([z.array(z.number()), z.base64()]) })) });
@@ -14,8 +15,6 @@ export function spaceOf({ baseUrl, model, dimensions, queryPrefix, documentPrefi
   const { host, pathname } = new URL(baseUrl);
   return createHash('sha256').update(JSON.stringify(['alcove/space/1', host, pathname, model, dimensions, queryPrefix, documentPrefix, 'l2'])).digest('hex').slice(0, 32);
 }
-
-export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 
 /** Asks one endpoint. Texts go out in plain; nothing of them is logged or part of an error. */
 export class EmbeddingsClient {
@@ -42,27 +41,12 @@ export class EmbeddingsClient {
 
   async #batch(input: readonly string[]): Promise<Float32Array[]> {
     const { baseUrl, model, dimensions } = this.endpoint;
-    const key = await this.apiKey();
-    const headers = { 'content-type': 'application/json', accept: 'application/json', ...(key === null ? {} : { authorization: `Bearer ${key}` }) };
-    const body = JSON.stringify({ model, input, encoding_format: 'base64', ...(dimensions === null ? {} : { dimensions }) });
-    const signal = AbortSignal.timeout(limits.memory.embedMs);
-    const answer = await this.fetcher(`${baseUrl.replace(/\/$/, '')}/embeddings`, { method: 'POST', headers, body, redirect: 'error', signal }).catch((cause: unknown) => {
-      throw wrong('no answer', cause);
-    });
-    if (!answer.ok) {
-      await answer.body?.cancel();
-      throw wrong(`status ${answer.status}`);
-    }
-    return this.#vectors(await readBounded(answer), input.length);
+    const body = { model, input, encoding_format: 'base64', ...(dimensions === null ? {} : { dimensions }) };
+    const { embedMs: timeoutMs, embedAnswerBytes: answerBytes } = limits.memory;
+    return this.#vectors(await askEndpoint({ fetcher: this.fetcher, baseUrl, path: 'embeddings', apiKey: await this.apiKey(), body, timeoutMs, answerBytes, wrong }), input.length);
   }
 
-  #vectors(text: string, count: number): Float32Array[] {
-    let json: unknown;
-    try {
-      json = JSON.parse(text);
-    } catch (cause) {
-      throw wrong('no JSON', cause);
-    }
+  #vectors(json: unknown, count: number): Float32Array[] {
     const parsed = Answer.safeParse(json);
     if (!parsed.success) throw wrong('not the form of an answer');
     const sorted = [...parsed.data.data].sort((a, b) => a.index - b.index);
@@ -84,22 +68,6 @@ function normalised(vector: Float32Array, dimensions: number | null): Float32Arr
   const norm = Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0));
   if (!Number.isFinite(norm) || norm === 0) throw wrong('a vector without a direction');
   return vector.map((value) => value / norm);
-}
-
-/** Stops reading at the bound, whatever the length that was announced. */
-async function readBounded(answer: Response): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  try {
-    for await (const chunk of answer.body ?? []) {
-      length += chunk.length;
-      if (length > limits.memory.embedAnswerBytes) throw wrong('an answer too large');
-      chunks.push(chunk);
-    }
-  } catch (cause) {
-    throw cause instanceof Problem ? cause : wrong('an answer that ended early', cause);
-  }
-  return Buffer.concat(chunks).toString('utf8');
 }
 
 function wrong(what: string, cause?: unknown): Problem {
