@@ -62,6 +62,7 @@ const bodies: Partial<Record<RouteId, CallOptions>> = {
   setBlock: { json: { content: 'x', source } },
   addMemoryEvent: { json: { session: 's', role: 'user', content: 'x', source } },
   setMemoryPolicy: { json: { embeddings: null } },
+  sealMemoryExport: { json: { certificate: 'x' } },
   createTenant: { json: { name: 'x' } },
   changeTenant: { json: { sandboxesPerUser: 5 } },
   createKey: { json: { name: 'x' } },

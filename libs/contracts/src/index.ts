@@ -13,7 +13,7 @@ export { jobPayloads, type JobName, type JobPayload } from './jobs';
 export {
   AddMemory, AddMemoryEvent, BlockLabel, ChangeMemory, Consolidation, ConsolidationId, EmbeddingsEndpoint, ModelEndpoint, EvidenceId, ListMemories, ListMemoryAccesses, ListMemoryEvents, Memory, MemoryAccess,
   MemoryAccessPage, MemoryBlocks, MemoryEvent, MemoryEventId, MemoryEventPage, MemoryHistory, MemoryHits, MemoryId, MemoryKind, memoryKinds, MemoryPage, MemoryPolicy, MemoryRemoved, MemorySource,
-  MemoryUsage, RemoveMemory, SearchMemory, SearchMode, searchModes, SetBlock, SetMemoryPolicy, TrustLabel, trustLabels,
+  MemoryUsage, RemoveMemory, SealMemoryExport, SearchMemory, SearchMode, searchModes, SetBlock, SetMemoryPolicy, TrustLabel, trustLabels,
 } from './memory';
 export { isProblem, Problem, type ProblemBody, type ProblemOptions } from './problem';
 export { problemCodes, type ProblemCode } from './problem-codes';

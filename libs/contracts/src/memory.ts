@@ -176,6 +176,10 @@ export const Consolidation = z
   .meta({ id: 'Consolidation' });
 export type Consolidation = z.infer<typeof Consolidation>;
 
+/** To whom an export is sealed: an X.509 certificate in PEM, of RSA. */
+export const SealMemoryExport = z.strictObject({ certificate: z.string().min(1).max(64 << 10).meta({ description: 'X.509, PEM, RSA of 2048 bits and more, valid now' }) }).meta({ id: 'SealMemoryExport' });
+export type SealMemoryExport = z.infer<typeof SealMemoryExport>;
+
 export const MemoryUsage = z
   .strictObject({
     records: z.int(),

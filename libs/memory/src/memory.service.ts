@@ -17,7 +17,7 @@ import { MemoryPurge } from './erasure';
 import { countEvents } from './events/event-rows';
 import type { Fetch } from './endpoint';
 import { Events } from './events/events';
-import { exportLines } from './export';
+import { exportLines, sealedExport } from './export';
 import { type MemoryKeys, MemoryUnits } from './memory-unit';
 import type { MemoryParts } from './parts';
 import { MemoryPolicies } from './policy';
@@ -152,9 +152,14 @@ export class MemoryService {
     return this.#consolidations.get(caller, id);
   }
 
-  /** All records, their versions and events as JSON lines, each ended by a line feed. */
+  /** All records, their versions and events as JSON lines, each ended by a line feed; the last one is `{"end":true}`. */
   export(caller: MemoryCaller): AsyncIterable<string> {
     return exportLines(this.#parts, this.#records, this.#events, caller);
+  }
+
+  /** The same, sealed to the owner of a certificate (CMS, DER). Problems: `request.invalid` for the certificate, `request.too_large`. */
+  sealedExport(caller: MemoryCaller, certificatePem: string): Promise<Buffer> {
+    return sealedExport(this.export(caller), certificatePem, this.#parts.clock.now());
   }
 
   async usage(caller: MemoryCaller): Promise<MemoryUsage> {

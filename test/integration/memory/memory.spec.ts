@@ -230,7 +230,7 @@ describe('a memory', () => {
     await memory.addEvent(ann, { session: 's', role: 'user', content: 'hello', source: aSource('user') });
     const lines: unknown[] = [];
     for await (const line of memory.export(ann)) lines.push(JSON.parse(line));
-    expect(lines).toMatchObject([{ memory: { content: 'uno' } }, { versions: [{ content: 'one' }] }, { event: { content: 'hello' } }]);
+    expect(lines).toMatchObject([{ memory: { content: 'uno' } }, { versions: [{ content: 'one' }] }, { event: { content: 'hello' } }, { end: true }]);
   });
 });
 

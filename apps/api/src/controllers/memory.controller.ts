@@ -141,8 +141,14 @@ export class MemoryController {
     const caller = callerOf(principal, params.userId, request);
     // Asked first, so that what refuses it is a problem and not an answer that ends early.
     await this.memory.usage(caller);
-    const lines = Readable.from(withEnd(this.memory.export(caller), signal));
+    const lines = Readable.from(untilGone(this.memory.export(caller), signal));
     await reply.header('content-type', 'application/x-ndjson').send(lines);
+  }
+
+  @Route('sealMemoryExport')
+  async sealedExport(@Asked() { principal, params, body, request, reply }: Call<'sealMemoryExport'>): Promise<void> {
+    const sealed = await this.memory.sealedExport(callerOf(principal, params.userId, request), body.certificate);
+    await reply.header('content-type', 'application/pkcs7-mime; smime-type=authEnveloped-data').send(sealed);
   }
 
   @Route('memoryUsage')
@@ -166,10 +172,9 @@ export class MemoryController {
   }
 }
 
-async function* withEnd(lines: AsyncIterable<string>, signal: AbortSignal): AsyncIterable<string> {
+async function* untilGone(lines: AsyncIterable<string>, signal: AbortSignal): AsyncIterable<string> {
   for await (const line of lines) {
     signal.throwIfAborted();
     yield line;
   }
-  yield '{"end":true}\n';
 }

@@ -1,6 +1,6 @@
 import {
   AddMemory, AddMemoryEvent, ChangeMemory, Consolidation, ListMemories, ListMemoryAccesses, ListMemoryEvents, Memory, MemoryAccessPage, MemoryBlocks, MemoryEvent, MemoryEventPage, MemoryHistory,
-  MemoryHits, MemoryPage, MemoryPolicy, MemoryRemoved, MemoryUsage, RemoveMemory, SearchMemory, SetBlock, SetMemoryPolicy, type ProblemCode,
+  MemoryHits, MemoryPage, MemoryPolicy, MemoryRemoved, MemoryUsage, RemoveMemory, SealMemoryExport, SearchMemory, SetBlock, SetMemoryPolicy, type ProblemCode,
 } from '@alcove/contracts';
 import type { RouteSpec } from './route';
 
@@ -65,6 +65,10 @@ export const memoryRoutes = {
   exportMemory: {
     method: 'GET', path: '/v1/users/:userId/memory/export', tag: 'Memory', summary: 'Everything, as JSON lines', description: 'In the clear. An answer that ends early has no line `{"end": true}`.', access: 'memory:read',
     answer: { status: 200, description: 'One JSON object per line', type: 'application/x-ndjson' }, problems: sealed,
+  },
+  sealMemoryExport: {
+    method: 'POST', path: '/v1/users/:userId/memory/export', tag: 'Memory', summary: 'Everything, sealed to a certificate', description: 'CMS AuthEnvelopedData, DER: `openssl cms -decrypt -inform DER` of OpenSSL 3 opens it. Inside are the lines of the plain export. At most 64 MiB.',
+    access: 'memory:read', body: { json: SealMemoryExport }, answer: { status: 200, description: 'The sealed export', type: 'application/pkcs7-mime' }, problems: [...sealed, 'request.too_large'],
   },
   memoryUsage: {
     method: 'GET', path: '/v1/users/:userId/memory/usage', tag: 'Memory', summary: 'How much there is, and how much there may be', access: 'memory:read',

@@ -16,7 +16,7 @@ function* everyObject(value: unknown): Generator<Json> {
 /** The objects of OpenAPI 3.1.0 that are used here, with the fields that the specification gives them and no others. */
 const anySchema = z.record(z.string(), z.unknown());
 const Media = z.strictObject({ schema: anySchema });
-const Content = z.record(z.string().regex(/^[a-z*]+\/[a-z*+-]+$/), Media);
+const Content = z.record(z.string().regex(/^[a-z*]+\/[a-z0-9*+-]+$/), Media);
 const Security = z.array(z.record(z.string(), z.array(z.string())));
 const Parameter = z.strictObject({
   name: z.string().min(1),
