@@ -147,7 +147,10 @@ export class MemoryController {
 
   @Route('sealMemoryExport')
   async sealedExport(@Asked() { principal, params, body, request, reply }: Call<'sealMemoryExport'>): Promise<void> {
-    const sealed = await this.memory.sealedExport(callerOf(principal, params.userId, request), body.certificate);
+    const caller = callerOf(principal, params.userId, request);
+    // Whose memory it is comes before what is wrong with the certificate.
+    await this.memory.usage(caller);
+    const sealed = await this.memory.sealedExport(caller, body.certificate);
     await reply.header('content-type', 'application/pkcs7-mime; smime-type=authEnveloped-data').send(sealed);
   }
 
