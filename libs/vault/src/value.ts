@@ -1,7 +1,7 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { assert, Secret } from '@alcove/base';
 import { Problem } from '@alcove/contracts';
-import { hkdf, hkdfEncoded, keepState, keyBytes, wipe } from './keys';
+import { hkdf, hkdfPublic, keepState, keyBytes, wipe } from './keys';
 import { encodeParts } from './parts';
 import { tagBytes, XaesKey, xaesNonceBytes, xaesOpen, xaesSeal } from './xaes';
 
@@ -68,7 +68,9 @@ function open(key: Secret<Buffer>, sealed: Buffer, aad: readonly string[], kind:
 
 /** `bound`: header and associated data, encoded. */
 function commitment(key: Secret<Buffer>, nonce: Buffer, bound: Buffer): Buffer {
-  return hkdfEncoded(key.expose(), nonce, Buffer.concat([commitmentPurpose, bound]), commitmentBytes);
+  // The bound of associated data: four bytes more for each part.
+  assert(commitmentPurpose.length + bound.length <= 1024, 'associated data has at most 1024 bytes with its purpose');
+  return hkdfPublic(key.expose(), nonce, [commitmentPurpose, bound]);
 }
 
 /** Kept until the key is wiped: making it takes longer than sealing a small value. */
