@@ -13,6 +13,8 @@ export const environment = {
   homeFolder: process.env['ALCOVE_HOME'] ?? defaultHome,
   /** Real key services for test/conformance/keys-*: keys are made and left there. Absent: emulators. Vault needs a root token and transit at `transit/`. */
   vault: process.env['VAULT_ADDR'] === undefined ? null : { url: process.env['VAULT_ADDR'], token: process.env['VAULT_TOKEN'] ?? '' },
+  /** A real Qdrant server for test/integration/memory/qdrant-server: collections named `alcove_test_…` are made and left there. Absent: emulators only. */
+  qdrant: process.env['QDRANT_URL'] === undefined ? null : { url: process.env['QDRANT_URL'], apiKey: process.env['QDRANT_API_KEY'] ?? null },
   /** AWS KMS, in `AWS_REGION`, with a user that may make and disable keys; `AWS_ENDPOINT_URL_KMS` for another server that speaks its API. */
   aws:
     process.env['ALCOVE_TEST_AWS'] === undefined

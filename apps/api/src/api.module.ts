@@ -80,7 +80,7 @@ export class ApiModule {
         IdentityModule.forRoot({ platformKeySha256: config.platformKeySha256, countRooms, clock }),
         KeysModule.forRoot({ ...keysOptions(config.keys), clock, log }),
         FleetModule.forRoot({ tls: config.tls, clock, log }),
-        MemoryModule.forRoot({ clock, log }),
+        MemoryModule.forRoot({ qdrant: config.qdrant, clock, log }),
         RoomsModule.forRoot({ clock, log }),
       ],
       controllers: [...controllers, ...e2bControllers],

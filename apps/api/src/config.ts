@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { Secret } from '@alcove/base';
-import { BadSettings, controlPlaneSettings, describeKeys, keysConfig, ListenAddress, readSettings, readTlsIdentity, TemplateName, withoutCredentials, type KeysConfig, type QueueSetting, type TlsIdentity } from '@alcove/contracts';
+import { BadSettings, controlPlaneSettings, describeKeys, keysConfig, ListenAddress, qdrantConfig, readSettings, readTlsIdentity, TemplateName, withoutCredentials, type KeysConfig, type QdrantConfig, type QueueSetting, type TlsIdentity } from '@alcove/contracts';
 import { z } from 'zod';
 
 /** Whom Fastify believes the X-Forwarded- headers of: nobody, everybody, or these addresses and networks. */
@@ -35,6 +35,8 @@ export interface ApiConfig {
   readonly internalListen: ListenAddress;
   readonly databaseUrl: Secret<string>;
   readonly keys: KeysConfig;
+  /** Where vectors of tenants who chose it lie, obfuscated; null: nowhere but in the database. */
+  readonly qdrant: QdrantConfig | null;
   readonly queue: QueueSetting;
   readonly tls: TlsIdentity;
   /** SHA-256 of the operator's key, hex: the key itself is nowhere on this machine. */
@@ -56,6 +58,7 @@ export function apiConfig(environment: NodeJS.ProcessEnv = process.env): ApiConf
     internalListen: settings.ALCOVE_INTERNAL_LISTEN,
     databaseUrl: new Secret(settings.ALCOVE_DATABASE_URL),
     keys: keysConfig(settings),
+    qdrant: qdrantConfig(settings),
     queue: settings.ALCOVE_QUEUE,
     tls: readTlsIdentity(settings),
     platformKeySha256: settings.ALCOVE_PLATFORM_KEY_SHA256,
@@ -75,6 +78,7 @@ export function describeConfig(config: ApiConfig): Record<string, unknown> {
     database: withoutCredentials(config.databaseUrl.expose()),
     queue: config.queue === 'postgres' ? 'postgres' : withoutCredentials(config.queue),
     keys: describeKeys(config.keys),
+    qdrant: config.qdrant && withoutCredentials(config.qdrant.url),
     docs,
     trustProxy,
     e2b,

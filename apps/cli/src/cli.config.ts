@@ -29,6 +29,8 @@ const schema = z.object({
   ALCOVE_ACCELERATOR: z.enum(['auto', 'kvm', 'tcg']).default('auto'),
   ALCOVE_QUEUE: z.string().default('postgres'),
   ALCOVE_LOG_LEVEL: z.string().default('info'),
+  ALCOVE_QDRANT_URL: z.string().optional(),
+  ALCOVE_QDRANT_API_KEY_FILE: z.string().optional(),
   ALCOVE_E2B_DOMAIN: E2bDomain.default({ name: 'alcove.test', port: null }),
   ALCOVE_EDGE_ADDRESS: z.union([z.ipv4(), z.ipv6()], 'must be an IP address').default('127.0.0.1'),
   ALCOVE_EDGE_CERT: z.string().optional(),
@@ -61,6 +63,8 @@ export interface CliConfig {
   accelerator: 'auto' | 'kvm' | 'tcg';
   queue: string;
   logLevel: string;
+  /** A Qdrant server for tenants whose policy names one; the services check it. Null: none. */
+  qdrant: { readonly url: string; readonly apiKeyFile: string | null } | null;
   e2bDomain: E2bDomain;
   edge: EdgeOptions;
   /** The room whose surface the edge opens to every program of this machine, for E2B_DEBUG; null: none. */
@@ -85,6 +89,7 @@ export function readCliConfig(): CliConfig {
     accelerator: settings.ALCOVE_ACCELERATOR,
     queue: settings.ALCOVE_QUEUE,
     logLevel: settings.ALCOVE_LOG_LEVEL,
+    qdrant: qdrantServer(settings.ALCOVE_QDRANT_URL, settings.ALCOVE_QDRANT_API_KEY_FILE),
     e2bDomain: settings.ALCOVE_E2B_DOMAIN,
     edge: { address: settings.ALCOVE_EDGE_ADDRESS, certificate: ownCertificate(settings.ALCOVE_EDGE_CERT, settings.ALCOVE_EDGE_KEY), behindProxy: settings.ALCOVE_EDGE_BEHIND_PROXY },
     debugRoom: settings.ALCOVE_EDGE_DEBUG_ROOM ?? null,
@@ -99,6 +104,11 @@ function ownCertificate(cert: string | undefined, key: string | undefined): Edge
   if (cert === undefined && key === undefined) return null;
   if (cert === undefined || key === undefined) throw new BadSettings('ALCOVE_EDGE_CERT and ALCOVE_EDGE_KEY are given together, or neither');
   return { cert: resolve(cert), key: resolve(key) };
+}
+
+function qdrantServer(url: string | undefined, apiKeyFile: string | undefined): CliConfig['qdrant'] {
+  if (url === undefined && apiKeyFile !== undefined) throw new BadSettings('ALCOVE_QDRANT_URL is missing, though ALCOVE_QDRANT_API_KEY_FILE is given');
+  return url === undefined ? null : { url, apiKeyFile: apiKeyFile === undefined ? null : resolve(apiKeyFile) };
 }
 
 /** The environment that child programs (apt, tsc, jest …) inherit: the user's own, with additions. */

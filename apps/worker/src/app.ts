@@ -8,7 +8,7 @@ import { RoomMover, RoomUsers } from '@alcove/rooms';
 import type { JobName } from '@alcove/contracts';
 import type { WorkerConfig } from './config';
 import { destroyUser } from './processors/destroy-user.processor';
-import { consolidateMemory, embedMemory } from './processors/memory.processors';
+import { consolidateMemory, embedMemory, indexMemory } from './processors/memory.processors';
 import { reconcileRoom } from './processors/reconcile-room.processor';
 import { WorkerModule } from './worker.module';
 
@@ -44,6 +44,7 @@ export async function createWorker(config: WorkerConfig, parts: WorkerParts = {}
     'user.destroy': destroyUser(app.get(RoomUsers)),
     'memory.consolidate': consolidateMemory(app.get(MemoryService)),
     'memory.embed': embedMemory(app.get(MemoryService)),
+    'memory.index': indexMemory(app.get(MemoryService)),
   };
   const reconcilers = app.get(ReconcilerDriver);
   reconcilers.register(pruneIdempotencyKeys(app.get(IdempotencyKeys)), ...app.get(MemoryService).reconcilers());

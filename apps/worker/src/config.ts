@@ -1,5 +1,5 @@
 import { Secret } from '@alcove/base';
-import { BadSettings, controlPlaneSettings, describeKeys, keysConfig, readSettings, readTlsIdentity, withoutCredentials, type KeysConfig, type QueueSetting, type TlsIdentity } from '@alcove/contracts';
+import { BadSettings, controlPlaneSettings, describeKeys, keysConfig, qdrantConfig, readSettings, readTlsIdentity, withoutCredentials, type KeysConfig, type QdrantConfig, type QueueSetting, type TlsIdentity } from '@alcove/contracts';
 import { z } from 'zod';
 
 export const WorkerSettings = z.strictObject(controlPlaneSettings);
@@ -7,6 +7,8 @@ export const WorkerSettings = z.strictObject(controlPlaneSettings);
 export interface WorkerConfig {
   readonly databaseUrl: Secret<string>;
   readonly keys: KeysConfig;
+  /** Where vectors of tenants who chose it lie, obfuscated; null: nowhere but in the database. */
+  readonly qdrant: QdrantConfig | null;
   readonly queue: QueueSetting;
   readonly tls: TlsIdentity;
   readonly logLevel: string;
@@ -19,6 +21,7 @@ export function workerConfig(environment: NodeJS.ProcessEnv = process.env): Work
   return {
     databaseUrl: new Secret(settings.ALCOVE_DATABASE_URL),
     keys: keysConfig(settings),
+    qdrant: qdrantConfig(settings),
     queue: settings.ALCOVE_QUEUE,
     tls: readTlsIdentity(settings),
     logLevel: settings.ALCOVE_LOG_LEVEL,
@@ -31,6 +34,7 @@ export function describeConfig(config: WorkerConfig): Record<string, unknown> {
     database: withoutCredentials(config.databaseUrl.expose()),
     queue: config.queue === 'postgres' ? 'postgres' : withoutCredentials(config.queue),
     keys: describeKeys(config.keys),
+    qdrant: config.qdrant && withoutCredentials(config.qdrant.url),
     logLevel: config.logLevel,
   };
 }

@@ -23,7 +23,7 @@ export class WorkerModule {
         IdentityModule.forRoot({ platformKeySha256: null, clock }),
         KeysModule.forRoot({ ...keysOptions(config.keys), clock, log }),
         FleetModule.forRoot({ tls: config.tls, clock, log }),
-        MemoryModule.forRoot({ clock, log }),
+        MemoryModule.forRoot({ qdrant: config.qdrant, clock, log }),
         RoomsModule.forRoot({ clock, log }),
       ],
     };

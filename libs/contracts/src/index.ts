@@ -23,7 +23,7 @@ export {
   roomStates, Snapshot, SnapshotId, SnapshotPage, TemplateName, UserId, WakeAnswer, wantedStates, type ResumedFrom, type RoomAccess, type RoomEnding, type RoomKind, type RoomState, type Wanted,
 } from './rooms';
 export {
-  BadSettings, controlPlaneSettings, describeKeys, keysConfig, type KeysConfig, ListenAddress, LogLevel, QueueSetting, readSettings, readTlsIdentity, startFailure, tlsSettings, withoutCredentials, type TlsIdentity,
+  BadSettings, controlPlaneSettings, describeKeys, keysConfig, qdrantConfig, type KeysConfig, type QdrantConfig, ListenAddress, LogLevel, QueueSetting, readSettings, readTlsIdentity, startFailure, tlsSettings, withoutCredentials, type TlsIdentity,
 } from './settings';
 export { roomIdOf, sandboxIdOf } from './sandbox-id';
 export { TemplateManifest, TemplateRecipe } from './template';

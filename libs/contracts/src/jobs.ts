@@ -7,6 +7,7 @@ export const jobPayloads = {
   'user.destroy': z.strictObject({ userId: z.string(), tenantId: z.uuid() }),
   'memory.consolidate': z.strictObject({ userId: z.string(), tenantId: z.uuid(), consolidationId: z.string() }),
   'memory.embed': z.strictObject({ userId: z.string(), tenantId: z.uuid() }),
+  'memory.index': z.strictObject({ userId: z.string(), tenantId: z.uuid() }),
 } as const;
 export type JobName = keyof typeof jobPayloads;
 export type JobPayload<N extends JobName> = z.infer<(typeof jobPayloads)[N]>;

@@ -134,7 +134,7 @@ export const MemoryHits = z
     index: z.enum(['sealed', 'qdrant']),
     leakage: z.enum(['none', 'similarity structure']),
     space: z.string().nullable().meta({ description: 'The embedding space that was searched' }),
-    fallback: z.string().nullable().meta({ description: 'Why it was made lexically though more was asked for: a problem code' }),
+    fallback: z.string().nullable().meta({ description: 'Why it was made lexically though more was asked for, or by the sealed index though the policy names another: a problem code' }),
     hits: z.array(z.strictObject({ score: z.number().meta({ description: '1: the best of this answer' }), memory: Memory })),
   })
   .meta({ id: 'MemoryHits' });

@@ -72,6 +72,7 @@ export const problemCodes = {
   'memory.read_only': { status: 403, title: 'This block is read-only here' },
   'memory.quota': { status: 409, title: 'This user has stored all that the plan allows' },
   'memory.rolled_back': { status: 500, title: 'Stored memory is not what was written last' },
+  'memory.index': { status: 503, title: 'The index outside this platform cannot be used right now', retryAfterMs: 2000 },
   'memory.model': { status: 502, title: 'The model that consolidates does not answer as it should', retryAfterMs: 2000, publicDetail: true },
   'memory.embeddings': { status: 502, title: 'The embeddings endpoint does not answer as it should', retryAfterMs: 2000, publicDetail: true },
   'saga.stuck': { status: 500, title: 'A move could not be finished' },

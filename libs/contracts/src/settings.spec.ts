@@ -1,5 +1,8 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { z } from 'zod';
-import { BadSettings, ListenAddress, QueueSetting, readSettings } from './settings';
+import { BadSettings, ListenAddress, qdrantConfig, QueueSetting, readSettings } from './settings';
 
 const schema = z.strictObject({ ALCOVE_LISTEN: ListenAddress, ALCOVE_QUEUE: QueueSetting.default('postgres') });
 
@@ -26,5 +29,29 @@ describe('settings', () => {
 
   it('takes a redis address', () => {
     expect(readSettings(schema, { ALCOVE_LISTEN: 'a:1', ALCOVE_QUEUE: 'redis://localhost:6379' }).settings.ALCOVE_QUEUE).toBeInstanceOf(URL);
+  });
+});
+
+describe('the settings of a Qdrant server', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'alcove-qdrant-'));
+  const [key, empty] = [join(folder, 'key'), join(folder, 'empty')];
+  writeFileSync(key, 'a key of qdrant\n');
+  writeFileSync(empty, '\n');
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  it('are none, an address, or an address and a key', () => {
+    expect(qdrantConfig({})).toBeNull();
+    expect(qdrantConfig({ ALCOVE_QDRANT_URL: 'http://10.0.0.7:6333' })).toEqual({ url: 'http://10.0.0.7:6333', apiKey: null });
+    for (const url of ['https://q.example', 'http://127.0.0.1:6333', 'http://localhost:6333', 'http://[::1]:6333']) expect(qdrantConfig({ ALCOVE_QDRANT_URL: url, ALCOVE_QDRANT_API_KEY_FILE: key })?.apiKey?.expose()).toBe('a key of qdrant');
+  });
+
+  it.each([
+    [{ ALCOVE_QDRANT_API_KEY_FILE: key }, 'ALCOVE_QDRANT_URL is missing'],
+    [{ ALCOVE_QDRANT_URL: 'http://10.0.0.7:6333', ALCOVE_QDRANT_API_KEY_FILE: key }, 'ALCOVE_QDRANT_URL: must be https://'],
+    [{ ALCOVE_QDRANT_URL: 'https://u:p@q.example' }, 'ALCOVE_QDRANT_URL: must hold no user and no password'],
+    [{ ALCOVE_QDRANT_URL: 'https://q.example', ALCOVE_QDRANT_API_KEY_FILE: empty }, 'is empty'],
+    [{ ALCOVE_QDRANT_URL: 'https://q.example', ALCOVE_QDRANT_API_KEY_FILE: '/nonexistent' }, 'ALCOVE_QDRANT_API_KEY_FILE: /nonexistent cannot be read (ENOENT)'],
+  ])('are refused: %j', (settings, message) => {
+    expect(() => qdrantConfig(settings)).toThrow(message);
   });
 });

@@ -48,6 +48,9 @@ export const controlPlaneSettings = {
   /** How long backups of the database of wraps are kept: receipts of erasures say it. */
   ALCOVE_KEYS_BACKUP_DAYS: z.coerce.number().int().min(0).max(3660).default(7),
   ALCOVE_LOG_LEVEL: LogLevel.default('info'),
+  ALCOVE_QDRANT_URL: z.url({ protocol: /^https?$/, error: 'must be an http:// or https:// address' }).optional(),
+  /** The server's key, in a file; without one the server asks for none. */
+  ALCOVE_QDRANT_API_KEY_FILE: file.optional(),
   ...tlsSettings,
 };
 
@@ -75,6 +78,30 @@ export function keysConfig(settings: { readonly ALCOVE_KEYS_DATABASE_URL: string
 /** What may be logged of it. */
 export function describeKeys({ databaseUrl, ...rest }: KeysConfig): Record<string, unknown> {
   return { database: withoutCredentials(databaseUrl.expose()), ...rest };
+}
+
+/** A Qdrant server. */
+export interface QdrantConfig {
+  readonly url: string;
+  readonly apiKey: Secret<string> | null;
+}
+
+const loopback = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
+
+/** Null: none. Throws BadSettings: a key without an address, a file that cannot be read or is empty, a key that would cross a network in the clear, credentials in the address. */
+export function qdrantConfig(settings: { readonly ALCOVE_QDRANT_URL?: string | undefined; readonly ALCOVE_QDRANT_API_KEY_FILE?: string | undefined }): QdrantConfig | null {
+  const { ALCOVE_QDRANT_URL: url, ALCOVE_QDRANT_API_KEY_FILE: path } = settings;
+  if (url === undefined) {
+    if (path !== undefined) throw new BadSettings('ALCOVE_QDRANT_URL is missing, though ALCOVE_QDRANT_API_KEY_FILE is given');
+    return null;
+  }
+  const { protocol, hostname, username, password } = new URL(url);
+  if (username !== '' || password !== '') throw new BadSettings('ALCOVE_QDRANT_URL: must hold no user and no password');
+  if (path === undefined) return { url, apiKey: null };
+  if (protocol === 'http:' && !loopback.test(hostname)) throw new BadSettings('ALCOVE_QDRANT_URL: must be https:// where ALCOVE_QDRANT_API_KEY_FILE is given');
+  const apiKey = readText('ALCOVE_QDRANT_API_KEY_FILE', path).trim();
+  if (apiKey === '') throw new BadSettings(`ALCOVE_QDRANT_API_KEY_FILE: ${path} is empty`);
+  return { url, apiKey: new Secret(apiKey) };
 }
 
 /** A process refuses to start: one line for each setting that is wrong. The exit code is 78 (EX_CONFIG of sysexits.h). */
@@ -118,14 +145,16 @@ export interface TlsIdentity {
 
 /** Reads the three files of tlsSettings. Throws BadSettings that says which of them cannot be read, and why. */
 export function readTlsIdentity(settings: { readonly [N in keyof typeof tlsSettings]: string }): TlsIdentity {
-  const read = (name: keyof typeof tlsSettings): string => {
-    try {
-      return readFileSync(settings[name], 'utf8');
-    } catch (error) {
-      throw new BadSettings(`${name}: ${settings[name]} cannot be read (${errorCode(error) ?? 'unknown'})`);
-    }
-  };
+  const read = (name: keyof typeof tlsSettings): string => readText(name, settings[name]);
   return { ca: read('ALCOVE_TLS_CA'), cert: read('ALCOVE_TLS_CERT'), key: new Secret(read('ALCOVE_TLS_KEY')) };
+}
+
+function readText(name: string, path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new BadSettings(`${name}: ${path} cannot be read (${errorCode(error) ?? 'unknown'})`);
+  }
 }
 
 /** An address without its user, password and parameters: what may be logged of it. */

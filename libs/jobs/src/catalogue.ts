@@ -19,6 +19,7 @@ export const jobCatalogue: { readonly [N in JobName]: JobSettings } = {
   'user.destroy': { queue: 'upkeep', timeoutMs: 5 * 60_000, attempts: 8 },
   'memory.consolidate': { queue: 'upkeep', timeoutMs: 5 * 60_000, attempts: 5 },
   'memory.embed': { queue: 'upkeep', timeoutMs: 10 * 60_000, attempts: 5 },
+  'memory.index': { queue: 'upkeep', timeoutMs: 10 * 60_000, attempts: 5 },
 };
 
 export const jobNames = Object.keys(jobCatalogue) as JobName[];

@@ -1,8 +1,9 @@
 import type { ErasedObject } from '@alcove/contracts';
 import type { Db, SqlTx } from '@alcove/db';
 import type { ErasePurge, KeyOwner, PurgeReport } from '@alcove/keys';
+import { objectsInQdrant, type QdrantIndex } from './qdrant/qdrant-index';
+import { markLeaving, readRows } from './qdrant/qdrant-rows';
 import type { OpenUsers } from './sealed/open-users';
-import type { VectorIndex } from './vector-index';
 
 /** How many records and events a receipt names one by one; of the rest it says how many bytes. */
 const named = 20_000;
@@ -14,27 +15,29 @@ export class MemoryPurge implements ErasePurge {
   constructor(
     private readonly db: Db,
     private readonly opened: OpenUsers,
-    private readonly elsewhere: VectorIndex | null,
+    private readonly qdrant: QdrantIndex | null,
   ) {}
 
   inventory(owner: KeyOwner): Promise<readonly ErasedObject[]> {
     return this.db.withTenantSql(owner.tenantId, (tx) => objectsOf(tx, owner));
   }
 
-  /** All of it in one transaction, without the key: safe to do again after a crash. */
+  /** All that is in the database in one transaction, without the key: safe to do again after a crash. Then what is in Qdrant, which is waited for: a receipt speaks of nothing that may still be there. */
   async purge(owner: KeyOwner): Promise<PurgeReport> {
     const { tenantId, userId } = owner;
     this.opened.close(owner);
-    const objects = await this.db.withTenantSql(tenantId, async (tx) => {
+    const { objects, inQdrant } = await this.db.withTenantSql(tenantId, async (tx) => {
       // Whoever still writes has the head: after it nobody may, for the user is marked.
       await tx.$queryRaw`select 1 from memory_head where tenant_id = ${tenantId}::uuid and user_id = ${userId} for update`;
       const found = await objectsOf(tx, owner);
-      await this.elsewhere?.dropUser(tx, owner);
+      await markLeaving(tx, owner);
+      const rows = await readRows(tx, owner);
       await removeAll(tx, owner);
-      return found;
+      return { objects: found, inQdrant: rows.length };
     });
     this.opened.close(owner);
-    return { over: true, objects };
+    // Without a server the points cannot be removed: the erasure waits for one.
+    return { over: inQdrant === 0 || ((await this.qdrant?.removeErased(owner)) ?? false), objects };
   }
 }
 
@@ -55,6 +58,7 @@ async function objectsOf(tx: SqlTx, { tenantId, userId }: KeyOwner): Promise<Era
   const [loose] = await tx.$queryRaw<{ bytes: string | null }[]>`select sum(octet_length(sealed)) as bytes from memory_entry where tenant_id = ${tenantId}::uuid and user_id = ${userId}`;
   const objects = [...rows.slice(0, named), ...sealed].map(({ bytes, ...row }): ErasedObject => ({ ...row, bytes: Number(bytes) }));
   if (loose?.bytes) objects.push({ kind: 'vectors', id: 'loose entries', bytes: Number(loose.bytes), sha256: null });
+  objects.push(...objectsInQdrant(await readRows(tx, { tenantId, userId })));
   if (rows.length > named) objects.push({ kind: 'record', id: 'all records, versions and events', bytes: await allBytes(tx, tenantId, userId), sha256: null });
   return objects;
 }

@@ -86,6 +86,8 @@ export interface UnitParts {
   readonly keys: MemoryKeys;
   readonly users: Users;
   readonly opened: OpenUsers;
+  /** In a writer's transaction, after its write. */
+  readonly changed?: (tx: SqlTx, owner: KeyOwner) => Promise<void>;
 }
 
 /** Opens units. Problems of both kinds: `user.gone`, `vault.key_unavailable` (what was open of the memory is closed then), `vault.corrupt`, `memory.rolled_back`. */
@@ -159,7 +161,10 @@ export class MemoryUnits {
     await unit.catalogue(() => undefined);
     const { seq } = unit.head;
     const result = await work(unit);
-    if (unit.head.seq !== seq) await saveHead(tx, owner, unit.head, await unit.withSealing((sealing) => sealHead(sealing, unit.head)));
+    if (unit.head.seq !== seq) {
+      await saveHead(tx, owner, unit.head, await unit.withSealing((sealing) => sealHead(sealing, unit.head)));
+      await this.parts.changed?.(tx, owner);
+    }
     return { result, seq: unit.head.seq };
   }
 

@@ -6,8 +6,11 @@ import { Outbox } from '@alcove/jobs';
 import { Erasures, KeysService } from '@alcove/keys';
 import { type DynamicModule, Module } from '@nestjs/common';
 import { MemoryService } from './memory.service';
+import { QdrantPoints, type QdrantServer } from './qdrant/points';
 
 export interface MemoryModuleOptions {
+  /** Null: no tenant may choose it. */
+  qdrant: QdrantServer | null;
   clock?: Clock;
   log?: Log;
 }
@@ -15,12 +18,12 @@ export interface MemoryModuleOptions {
 /** Makes MemoryService known to every module. Needs DbModule, AuditModule, JobsModule, IdentityModule and KeysModule. */
 @Module({})
 export class MemoryModule {
-  static forRoot({ clock = systemClock, log = silentLog }: MemoryModuleOptions = {}): DynamicModule {
+  static forRoot({ qdrant, clock = systemClock, log = silentLog }: MemoryModuleOptions): DynamicModule {
     const service = {
       provide: MemoryService,
       inject: [Db, KeysService, Users, Audit, Outbox, Erasures],
       useFactory: (db: Db, keys: KeysService, users: Users, audit: Audit, outbox: Outbox, erasures: Erasures) => {
-        const memory = new MemoryService({ db, keys, users, audit, outbox, clock, log });
+        const memory = new MemoryService({ db, keys, users, audit, outbox, clock, log, qdrant: qdrant && new QdrantPoints(qdrant) });
         erasures.register(memory.erasePurge());
         return memory;
       },

@@ -1,4 +1,4 @@
-import { type Clock, limits, type Log } from '@alcove/base';
+import { type Clock, limits, type Log, type Random, systemRandom } from '@alcove/base';
 import {
   type AddMemory, type AddMemoryEvent, type ChangeMemory, type Consolidation, isProblem, type ListMemories, type ListMemoryAccesses, type ListMemoryEvents, type Memory, type MemoryAccessPage,
   type MemoryBlocks, type MemoryEvent, type MemoryEventPage, type MemoryHistory, type MemoryHits, type MemoryPage, type MemoryPolicy, type MemoryRemoved, type MemoryUsage, type Principal, Problem,
@@ -23,13 +23,15 @@ import type { MemoryParts } from './parts';
 import { MemoryPolicies } from './policy';
 import { Blocks } from './records/blocks';
 import { Records } from './records/records';
+import { QdrantIndex } from './qdrant/qdrant-index';
+import type { QdrantPoints } from './qdrant/points';
 import { MemoryReseal } from './reseal';
 import { Search } from './search/search';
 import { OpenUsers } from './sealed/open-users';
 import { Embedder } from './semantic/embedder';
+import { spaceOf } from './semantic/embeddings';
 import { ReEmbedding } from './semantic/re-embedding';
 import { memoryReconcilers } from './upkeep';
-import type { VectorIndex } from './vector-index';
 
 export interface MemoryServiceParts {
   readonly db: Db;
@@ -39,8 +41,10 @@ export interface MemoryServiceParts {
   readonly outbox: Outbox;
   readonly clock: Clock;
   readonly log: Log;
-  /** For tenants whose policy says `qdrant`; without it their vectors lie in the sealed index, and every answer says so. */
-  readonly qdrant?: VectorIndex | null;
+  /** For tenants whose policy says `qdrant`; without it the sealed index answers, and says so. */
+  readonly qdrant?: QdrantPoints | null;
+  /** Of the noise on what goes there. Default: the system's. */
+  readonly random?: Random;
   /** Asks the endpoints of tenants. Default: the runtime's. */
   readonly fetcher?: Fetch;
   /** What of memories is kept open in this process, bytes. Default: limits.memory.openBytes. */
@@ -62,10 +66,12 @@ export class MemoryService {
   readonly #reEmbedding: ReEmbedding;
 
   constructor(private readonly given: MemoryServiceParts) {
-    const { db, keys, users, audit, outbox, clock, log, qdrant = null, fetcher, openBytes = limits.memory.openBytes } = given;
+    const { db, keys, users, audit, outbox, clock, log, qdrant: points = null, random = systemRandom, fetcher, openBytes = limits.memory.openBytes } = given;
     this.#opened = new OpenUsers(openBytes);
-    const policies = new MemoryPolicies(db, keys, audit, clock);
-    this.#parts = { units: new MemoryUnits({ db, keys, users, opened: this.#opened }), policies, embedder: new Embedder(policies, fetcher), extractor: new Extractor(policies, fetcher), outbox, qdrant, clock, log };
+    const policies = new MemoryPolicies(db, keys, audit, clock, points !== null);
+    const units: MemoryUnits = new MemoryUnits({ db, keys, users, opened: this.#opened, changed: async (tx, owner) => qdrant?.later(tx, owner) });
+    const qdrant = points && new QdrantIndex({ db, units, points, outbox, clock, random, log });
+    this.#parts = { units, policies, embedder: new Embedder(policies, fetcher), extractor: new Extractor(policies, fetcher), outbox, qdrant, clock, log };
     this.#records = new Records(this.#parts);
     this.#blocks = new Blocks(this.#parts, this.#records);
     this.#events = new Events(this.#parts, this.#records);
@@ -200,6 +206,7 @@ export class MemoryService {
         for (const { userId } of rows) await this.#parts.outbox.enqueue(tx, 'memory.embed', { tenantId, userId });
       });
     }
+    await this.#parts.qdrant?.policyChanged(tenantId);
     return answer;
   }
 
@@ -213,6 +220,13 @@ export class MemoryService {
     return unlessGone(async () => void (await this.#reEmbedding.run(systemFor(owner, 'embed'))));
   }
 
+  /** The job `memory.index`. Problems `memory.index` and `unavailable`: it is tried again. */
+  async runIndexing(owner: KeyOwner): Promise<void> {
+    const { qdrant, policies } = this.#parts;
+    const { index, embeddings } = await policies.now(owner.tenantId);
+    await unlessGone(async () => qdrant?.bring(owner, index === 'qdrant' && embeddings ? [spaceOf(embeddings)] : []));
+  }
+
   /** What this lib does when a user is erased. */
   erasePurge(): ErasePurge {
     return new MemoryPurge(this.given.db, this.#opened, this.#parts.qdrant);
@@ -224,7 +238,8 @@ export class MemoryService {
   }
 
   reconcilers(): Reconciler[] {
-    return memoryReconcilers(this.#parts, this.given.db, this.#records);
+    const { qdrant } = this.#parts;
+    return [...memoryReconcilers(this.#parts, this.given.db, this.#records), ...(qdrant ? [qdrant.reconciler()] : [])];
   }
 
   /** What is open of memories in this process. */

@@ -62,17 +62,24 @@ export class MemoryPolicies {
     private readonly keys: MemoryKeys,
     private readonly audit: Audit,
     private readonly clock: Clock,
+    /** Whether there is a Qdrant server. */
+    private readonly qdrant: boolean,
   ) {}
 
   async of(tenantId: string): Promise<Policy> {
     const known = this.#known.get(tenantId);
     if (known && known.until > this.clock.monotonic()) return known.policy;
-    const policy = await this.db.withTenantSql(tenantId, (tx) => this.#read(tx, tenantId));
+    const policy = await this.now(tenantId);
     this.#known.delete(tenantId);
     this.#known.set(tenantId, { policy, until: this.clock.monotonic() + policyMs });
     const oldest = this.#known.keys().next();
     if (this.#known.size > kept && !oldest.done) this.#known.delete(oldest.value);
     return policy;
+  }
+
+  /** As it is, where a change of a moment ago must not be missed. */
+  now(tenantId: string): Promise<Policy> {
+    return this.db.withTenantSql(tenantId, (tx) => this.#read(tx, tenantId));
   }
 
   /** Problems: `auth.scope`, `tenant.not_found`. */
@@ -84,9 +91,10 @@ export class MemoryPolicies {
     });
   }
 
-  /** Replaces it; a key that is not given stays while the endpoint's address does. Problems: `auth.scope`, `tenant.not_found`, `vault.key_unavailable`. */
+  /** Replaces it; a key that is not given stays while the endpoint's address does. Problems: `auth.scope`, `tenant.not_found`, `vault.key_unavailable`, `request.invalid` for an index that is not there. */
   async set(principal: Principal, tenantId: string, input: SetMemoryPolicy): Promise<MemoryPolicy> {
     requireScope(principal, 'platform');
+    if (input.index === 'qdrant' && !this.qdrant) throw new Problem('request.invalid', { errors: [{ path: 'body.index', message: 'no Qdrant server is configured: ALCOVE_QDRANT_URL names one' }] });
     const { apiKey: embeddingsKey, ...embeddings } = input.embeddings ?? { apiKey: undefined };
     const { apiKey: extractionKey, ...extraction } = input.extraction ?? { apiKey: undefined };
     const given = { embeddings: input.embeddings && EmbeddingsEndpoint.parse(embeddings), extraction: input.extraction && ModelEndpoint.parse(extraction) };

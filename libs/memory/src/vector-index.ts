@@ -1,6 +1,3 @@
-import type { SqlTx } from '@alcove/db';
-import type { KeyOwner } from '@alcove/keys';
-
 export interface IndexedVector {
   /** A record's id. */
   readonly id: string;
@@ -16,6 +13,9 @@ export interface VectorHit {
   readonly score: number;
 }
 
+/** Those of the same score by their ids, so that every index gives the same order. */
+export const nearestFirst = (a: VectorHit, b: VectorHit): number => b.score - a.score || (a.id < b.id ? -1 : 1);
+
 export interface VectorQuery {
   /** Length 1. */
   readonly vector: Float32Array;
@@ -24,20 +24,12 @@ export interface VectorQuery {
   readonly accepts?: (id: string) => boolean;
 }
 
-/**
- * Where the vectors of a user lie and how the nearest are found. One user's vectors never meet another's, and those of one space (the fingerprint of an embedding model and
- * all that shapes its vectors) never those of another. Every call is in the caller's transaction, in which the user's head row is locked for writes.
- */
-export interface VectorIndex {
+/** What an answer says of the index that made it. One user's vectors never meet another's, and those of one space (the fingerprint of a model and all that shapes its vectors) never those of another. */
+export interface IndexKind {
   readonly index: 'sealed' | 'qdrant';
   /** What somebody who reads the store learns beyond how much there is. */
   readonly leakage: 'none' | 'similarity structure';
-  /** Adds or replaces. Problem `request.invalid`: not the dimensions of what the space holds already. */
-  upsert(tx: SqlTx, owner: KeyOwner, space: string, vectors: readonly IndexedVector[]): Promise<void>;
-  /** In every space. An id that is not there is no error. */
-  remove(tx: SqlTx, owner: KeyOwner, ids: readonly string[]): Promise<void>;
-  /** The k nearest by cosine, the nearest first; fewer when there are fewer. Scores are exact and computed from what only the user's key opens. */
-  search(tx: SqlTx, owner: KeyOwner, space: string, query: VectorQuery): Promise<VectorHit[]>;
-  /** All that it holds of the user, in every space; tells how many vectors. */
-  dropUser(tx: SqlTx, owner: KeyOwner): Promise<number>;
 }
+
+export const sealedIndex = { index: 'sealed', leakage: 'none' } as const satisfies IndexKind;
+export const qdrantIndex = { index: 'qdrant', leakage: 'similarity structure' } as const satisfies IndexKind;

@@ -15,6 +15,8 @@ export { SimLocks } from './simulator/sim-locks';
 export { SimAudit, SimOwners, simSecrets } from './simulator/sim-tenants';
 export { VirtualNode, VirtualTime } from './simulator/virtual-time';
 export { RoomChecker, type PlatformSnapshot } from './simulator/room-checker';
+export { describeQdrant, type QdrantUnderTest } from './qdrant-contract';
+export { QdrantEmulator, type QdrantEmulatorOptions, type QdrantFault } from './qdrant-emulator';
 export { VaultEmulator } from './vault-emulator';
 export { testingConfig } from './testing.config';
 export { everythingTwice, happenAt, twistAll, TwistedRunner, type SagaTwist, type StepPlace } from './saga-harness';

@@ -1,14 +1,19 @@
 import { newId, newUuid, seededRandom } from '@alcove/base';
-import type { SqlTx } from '@alcove/db';
 import type { KeyOwner } from '@alcove/keys';
-import { exactDot, type VectorHit, type VectorIndex } from '@alcove/memory';
+import { exactDot, type IndexedVector, type IndexKind, type VectorHit, type VectorQuery } from '@alcove/memory';
 
-/** An index, and how a transaction of an owner is had for it. */
+/** An index as it is written and searched; each call sees what the ones before have written. */
 export interface VectorIndexUnderTest {
-  readonly index: VectorIndex;
+  readonly kind: IndexKind;
   /** An owner that has nothing, in a tenant of its own. */
   owner(): Promise<KeyOwner>;
-  inTransaction<T>(owner: KeyOwner, work: (tx: SqlTx) => Promise<T>): Promise<T>;
+  /** Adds or replaces. Problem `request.invalid`: not the dimensions of what the space holds already. */
+  upsert(owner: KeyOwner, space: string, vectors: readonly IndexedVector[]): Promise<void>;
+  /** In every space. */
+  remove(owner: KeyOwner, ids: readonly string[]): Promise<void>;
+  search(owner: KeyOwner, space: string, query: VectorQuery): Promise<VectorHit[]>;
+  /** All of a user; tells how many vectors. */
+  dropUser(owner: KeyOwner): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -24,7 +29,7 @@ export function unitVectors(count: number, seed: number, length = dimensions): F
   });
 }
 
-/** The one suite that every VectorIndex passes: the same calls give the same answers, whatever is behind them. */
+/** The one suite that every index passes: the same calls give the same answers, whatever is behind them. */
 export function describeVectorIndex(name: string, open: () => Promise<VectorIndexUnderTest>): void {
   describe(`VectorIndex (${name})`, () => {
     let under: VectorIndexUnderTest;
@@ -43,9 +48,9 @@ export function describeVectorIndex(name: string, open: () => Promise<VectorInde
     afterAll(() => under.close());
 
     const upsert = (from: number, to: number, owner = ann, into = space): Promise<void> =>
-      under.inTransaction(owner, (tx) => under.index.upsert(tx, owner, into, ids.slice(from, to).map((id, index) => ({ id, version: 1, vector: at(from + index) }))));
+      under.upsert(owner, into, ids.slice(from, to).map((id, index) => ({ id, version: 1, vector: at(from + index) })));
     const search = (vector: Float32Array, k: number, owner = ann, into = space, accepts?: (id: string) => boolean): Promise<VectorHit[]> =>
-      under.inTransaction(owner, (tx) => under.index.search(tx, owner, into, { vector, k, ...(accepts && { accepts }) }));
+      under.search(owner, into, { vector, k, ...(accepts && { accepts }) });
     const exact = (query: Float32Array, k: number, among: readonly number[]): VectorHit[] =>
       among.map((index) => ({ id: ids[index] ?? '', score: exactDot(query, at(index)) })).sort((a, b) => b.score - a.score).slice(0, k);
     const expectSame = (found: readonly VectorHit[], wanted: readonly VectorHit[]): void => {
@@ -55,13 +60,13 @@ export function describeVectorIndex(name: string, open: () => Promise<VectorInde
     const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, index) => from + index);
 
     it('says what it is', () => {
-      expect([['sealed', 'none'], ['qdrant', 'similarity structure']]).toContainEqual([under.index.index, under.index.leakage]);
+      expect([['sealed', 'none'], ['qdrant', 'similarity structure']]).toContainEqual([under.kind.index, under.kind.leakage]);
     });
 
     it('has nothing at first, and takes that nothing is removed', async () => {
       expect(await search(at(0), 5)).toEqual([]);
-      await under.inTransaction(ann, (tx) => under.index.remove(tx, ann, [ids[0] ?? '']));
-      expect(await under.inTransaction(ann, (tx) => under.index.dropUser(tx, ann))).toBe(0);
+      await under.remove(ann, [ids[0] ?? '']);
+      expect(await under.dropUser(ann)).toBe(0);
     });
 
     it('finds the nearest with their exact scores, however they came in', async () => {
@@ -84,7 +89,7 @@ export function describeVectorIndex(name: string, open: () => Promise<VectorInde
 
     it('replaces a vector by one of a higher version, and by none of a lower', async () => {
       await upsert(0, 20);
-      const put = (version: number, vector: Float32Array): Promise<void> => under.inTransaction(ann, (tx) => under.index.upsert(tx, ann, space, [{ id: ids[0] ?? '', version, vector }]));
+      const put = (version: number, vector: Float32Array): Promise<void> => under.upsert(ann, space, [{ id: ids[0] ?? '', version, vector }]);
       await put(3, at(300));
       await put(2, at(301));
       expect((await search(at(300), 1))[0]).toMatchObject({ id: ids[0] });
@@ -94,7 +99,7 @@ export function describeVectorIndex(name: string, open: () => Promise<VectorInde
 
     it('finds nothing that was removed', async () => {
       await upsert(0, 300);
-      await under.inTransaction(ann, (tx) => under.index.remove(tx, ann, ids.slice(50, 150)));
+      await under.remove(ann, ids.slice(50, 150));
       for (const query of [at(60), at(140), at(10)]) expectSame(await search(query, 10), exact(query, 10, [...range(0, 50), ...range(150, 300)]));
     });
 
@@ -112,7 +117,7 @@ export function describeVectorIndex(name: string, open: () => Promise<VectorInde
     it('refuses other dimensions than the space has', async () => {
       await upsert(0, 5);
       const wrong = unitVectors(1, 3, dimensions + 1)[0] ?? new Float32Array(1);
-      await expect(under.inTransaction(ann, (tx) => under.index.upsert(tx, ann, space, [{ id: ids[9] ?? '', version: 1, vector: wrong }]))).rejects.toMatchObject({ code: 'request.invalid' });
+      await expect(under.upsert(ann, space, [{ id: ids[9] ?? '', version: 1, vector: wrong }])).rejects.toMatchObject({ code: 'request.invalid' });
       expect(await search(at(1), 10)).toHaveLength(5);
     });
 
@@ -121,7 +126,7 @@ export function describeVectorIndex(name: string, open: () => Promise<VectorInde
       await upsert(0, 30);
       await upsert(30, 35, ann, 'b'.repeat(32));
       await upsert(0, 4, bob);
-      expect(await under.inTransaction(ann, (tx) => under.index.dropUser(tx, ann))).toBe(35);
+      expect(await under.dropUser(ann)).toBe(35);
       expect(await search(at(1), 10)).toEqual([]);
       expect(await search(at(1), 10, bob)).toHaveLength(4);
       await upsert(5, 8);

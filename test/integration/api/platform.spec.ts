@@ -41,7 +41,7 @@ beforeAll(async () => {
   identities = await makeIdentities([hostId]);
   rig = await startRig(identities);
   const { databaseUrl, keys, queue, tls } = rig.config;
-  worker = await createWorker({ databaseUrl, keys, queue, tls, logLevel: 'silent' }, { log: silentLog });
+  worker = await createWorker({ databaseUrl, keys, qdrant: null, queue, tls, logLevel: 'silent' }, { log: silentLog });
   await worker.start();
   host = startHost();
   key = (await rig.tenant({ roomsPerUser: 10 })).key;

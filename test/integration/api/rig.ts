@@ -61,6 +61,7 @@ export async function startRig(identities: { folder: string; of(name: string): T
     databaseUrl: new Secret(databaseUrl),
     queue: 'postgres',
     tls: identities.of('control-plane'),
+    qdrant: null,
     keys: { databaseUrl: new Secret(await ownKeysDatabase()), cacheMs: 60_000, rootKeyFile, receiptKeyFile, backupsKeptMs: 7 * 24 * 3600_000 },
     platformKeySha256: createHash('sha256').update(platformKey).digest('hex'),
     docs: 'keys',

@@ -105,8 +105,15 @@ function controlPlane(facts: PlanFacts): Record<string, string> {
     ALCOVE_QUEUE: facts.config.queue,
     ALCOVE_ROOT_KEY_FILE: facts.paths.rootKey,
     ALCOVE_RECEIPT_KEY_FILE: facts.paths.receiptKey,
+    ...qdrant(facts),
     ...tls(facts, 'control-plane'),
   };
+}
+
+function qdrant({ config }: PlanFacts): Record<string, string> {
+  if (!config.qdrant) return {};
+  const { url, apiKeyFile } = config.qdrant;
+  return { ALCOVE_QDRANT_URL: url, ...(apiKeyFile === null ? {} : { ALCOVE_QDRANT_API_KEY_FILE: apiKeyFile }) };
 }
 
 function host(facts: PlanFacts): Record<string, string> {

@@ -9,7 +9,6 @@ import { encodeEntry } from '../sealed/catalogue-store';
 import { catalogueStream, vectorStream, wordsStream } from '../sealed/open-users';
 import { encodeVector } from '../sealed/vector-store';
 import type { Change } from '../sealed/write-streams';
-import type { VectorIndex } from '../vector-index';
 import { catalogueEntry, type MemoryRecord, sealRecord, searchedText } from './record';
 import { deleteRecords, derivedFrom, dropOldVersions, insertRecord, replaceRecord } from './record-rows';
 
@@ -33,12 +32,11 @@ export function changesOf(record: MemoryRecord, vector: RecordVector | undefined
 
 const vectorStreamsOf = (unit: MemoryUnit): string[] => [...unit.head.streams.keys()].filter((name) => name.startsWith('vectors/'));
 
-/** Writes records in a unit that is open for writing: rows, streams, counts. `elsewhere`: the index that has the vectors when the sealed one has not. */
+/** Writes records in a unit that is open for writing: rows, streams, counts. */
 export class RecordWrites {
   constructor(
     private readonly unit: MemoryUnit,
     private readonly policy: Policy,
-    private readonly elsewhere: VectorIndex | null,
   ) {}
 
   /** Problem `memory.quota`. */
@@ -80,24 +78,17 @@ export class RecordWrites {
     unit.head.bytes -= gone.bytes;
     const streams = [...unit.head.streams.keys()];
     await unit.write(gone.ids.flatMap((id) => streams.map((stream) => ({ stream, id, payload: null }))));
-    await this.elsewhere?.remove(unit.tx, unit.owner, gone.ids);
     return gone.ids;
   }
 
   /** Vectors for records that are there already. */
   async vectors(space: string, vectors: readonly { id: string; version: number; vector: Float32Array }[]): Promise<void> {
-    if (this.elsewhere) return this.elsewhere.upsert(this.unit.tx, this.unit.owner, space, vectors);
     await this.#write(vectors.map(({ id, version, vector }) => ({ stream: vectorStream(space), id, payload: encodeVector(version, vector) })));
   }
 
   async #streams(records: readonly { record: MemoryRecord; vector?: RecordVector | undefined }[]): Promise<void> {
     const streams = vectorStreamsOf(this.unit);
-    await this.#write(records.flatMap(({ record, vector }) => changesOf(record, this.elsewhere ? undefined : vector, streams)));
-    if (!this.elsewhere) return;
-    for (const { record, vector } of records) {
-      if (record.state === 'retired') await this.elsewhere.remove(this.unit.tx, this.unit.owner, [record.id]);
-      else if (vector) await this.elsewhere.upsert(this.unit.tx, this.unit.owner, vector.space, [{ id: record.id, version: record.version, vector: vector.vector }]);
-    }
+    await this.#write(records.flatMap(({ record, vector }) => changesOf(record, vector, streams)));
   }
 
   async #write(changes: readonly Change[]): Promise<void> {

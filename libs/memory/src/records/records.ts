@@ -6,7 +6,7 @@ import type { MemoryCaller } from '../caller';
 import { decodeCursor, encodeCursor } from '@alcove/identity';
 import { eventTrust } from '../events/event-rows';
 import type { MemoryUnit } from '../memory-unit';
-import { elsewhereFor, type MemoryParts } from '../parts';
+import type { MemoryParts } from '../parts';
 import type { Policy } from '../policy';
 import { Mismatch } from '../sealed/open-stream';
 import { bytesToId, idBytes, idToBytes } from '../sealed/id-table';
@@ -128,7 +128,7 @@ export class Records {
   }
 
   writes(unit: MemoryUnit, policy: Policy): RecordWrites {
-    return new RecordWrites(unit, policy, elsewhereFor(this.parts, policy));
+    return new RecordWrites(unit, policy);
   }
 
   /** The vector of a text; null when the tenant has no endpoint, or it does not answer: then a job asks it again. */

@@ -71,11 +71,11 @@ export async function readLoose(tx: SqlTx, { tenantId, userId }: KeyOwner, strea
   return rows.map(toLoose);
 }
 
-function toLoose([id, segment, seq, keyVersion, sealed]: (Buffer | null)[]): LooseRow {
+export function toLoose([id, segment, seq, keyVersion, sealed]: (Buffer | null)[]): LooseRow {
   return { id: id?.toString('utf8') ?? '', segment: number(segment), seq: number(seq), keyVersion: number(keyVersion), sealed: sealed ?? null };
 }
 
-function toSegment([, place, seq, keyVersion, sealed]: (Buffer | null)[]): SegmentRow {
+export function toSegment([, place, seq, keyVersion, sealed]: (Buffer | null)[]): SegmentRow {
   return { number: number(place), seq: number(seq), keyVersion: number(keyVersion), sealed: sealed ?? Buffer.alloc(0) };
 }
 

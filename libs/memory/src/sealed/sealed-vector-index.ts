@@ -3,18 +3,19 @@ import type { SqlTx } from '@alcove/db';
 import type { KeyOwner } from '@alcove/keys';
 import { wipe } from '@alcove/vault';
 import type { MemoryUnit, MemoryUnits } from '../memory-unit';
-import type { IndexedVector, VectorHit, VectorIndex, VectorQuery } from '../vector-index';
+import type { IndexedVector, VectorHit, VectorQuery } from '../vector-index';
 import { bytesToId, idBytes } from './id-table';
 import { vectorStream } from './open-users';
 import { encodeVector, type VectorStore } from './vector-store';
 
-/** The default index by itself: vectors sealed under the user's key in the database, opened into RAM, scanned exactly. MemoryService writes the same streams together with a record's others. */
-export class SealedVectorIndex implements VectorIndex {
-  readonly index = 'sealed';
-  readonly leakage = 'none';
-
+/**
+ * The default index by itself: vectors sealed under the user's key in the database, opened into RAM, scanned exactly. MemoryService writes the same streams together with a record's others. Every
+ * call is in the caller's transaction, in which the user's head row is locked.
+ */
+export class SealedVectorIndex {
   constructor(private readonly units: MemoryUnits) {}
 
+  /** Adds or replaces. Problem `request.invalid`: not the dimensions of what the space holds already. */
   async upsert(tx: SqlTx, owner: KeyOwner, space: string, vectors: readonly IndexedVector[]): Promise<void> {
     await this.units.within(tx, owner, async (unit) => {
       const stream = vectorStream(space);
@@ -25,10 +26,12 @@ export class SealedVectorIndex implements VectorIndex {
     });
   }
 
+  /** In every space. An id that is not there is no error. */
   async remove(tx: SqlTx, owner: KeyOwner, ids: readonly string[]): Promise<void> {
     await this.units.within(tx, owner, (unit) => unit.write(vectorStreams(unit).flatMap((stream) => ids.map((id) => ({ stream, id, payload: null })))));
   }
 
+  /** The k nearest by cosine, the nearest first; fewer when there are fewer. */
   async search(tx: SqlTx, owner: KeyOwner, space: string, { vector, k, accepts = () => true }: VectorQuery): Promise<VectorHit[]> {
     return this.units.within(tx, owner, (unit) =>
       unit.open([vectorStream(space)], ([store]) => {
@@ -39,6 +42,7 @@ export class SealedVectorIndex implements VectorIndex {
     );
   }
 
+  /** All that it holds of the user, in every space; tells how many vectors. */
   async dropUser(tx: SqlTx, owner: KeyOwner): Promise<number> {
     const { tenantId, userId } = owner;
     return this.units.within(tx, owner, async (unit) => {

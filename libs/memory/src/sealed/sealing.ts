@@ -77,6 +77,11 @@ export class Sealing {
     return mac.digest();
   }
 
+  /** The key that hides vectors and names where another index must hold them. */
+  vectorsKey(version: number): Secret<Buffer> {
+    return this.#key('memory.vectors', version);
+  }
+
   #key(purpose: KeyPurpose, version: number): Secret<Buffer> {
     const name = `${purpose}/${version}`;
     const known = this.#subkeys.get(name);

@@ -1,11 +1,16 @@
 import { Problem } from '@alcove/contracts';
-import type { VectorHit } from '../vector-index';
+import { nearestFirst, type VectorHit } from '../vector-index';
 import { IdTable, idToBytes } from './id-table';
 import type { StreamStore } from './open-stream';
 import { exactDot, VectorMemory } from './vector-memory';
 
 /** u32 the record's version, then the numbers as f32, little-endian. */
 const versionBytes = 4;
+
+/** The numbers of an entry. */
+export function decodeVector(entry: Buffer): Float32Array {
+  return Float32Array.from({ length: (entry.length - versionBytes) / 4 }, (_, index) => entry.readFloatLE(versionBytes + index * 4));
+}
 
 export function encodeVector(version: number, vector: Float32Array): Buffer {
   const out = Buffer.alloc(versionBytes + vector.length * 4);
@@ -76,6 +81,13 @@ export class VectorStore implements StreamStore {
     return this.versionOf(idToBytes(id), 0);
   }
 
+  /** A copy, with the version of the record that it is of; null: there is none. */
+  vector(id: string): { version: number; vector: Float32Array } | null {
+    const slot = this.#ids.find(idToBytes(id));
+    const version = slot < 0 ? 0 : (this.#versions[slot] ?? 0);
+    return version === 0 || !this.#memory ? null : { version, vector: this.#memory.vector(slot).slice() };
+  }
+
   /**
    * The k nearest that are accepted. Exactly those: the scan's f32 scores only choose whom to look at, with a margin wider than their error, and the order is by scores of doubles. `accepts`
    * is asked with the bytes of an id, and only for what is near enough.
@@ -98,10 +110,9 @@ export class VectorStore implements StreamStore {
     });
     return near
       .filter(({ score }) => score >= best.floor - margin)
-      .map(({ slot }) => ({ slot, score: exactDot(query, memory.vector(slot)) }))
-      .sort((a, b) => b.score - a.score || a.slot - b.slot)
-      .slice(0, k)
-      .map(({ slot, score }) => ({ id: this.#ids.idOf(slot), score }));
+      .map(({ slot }) => ({ id: this.#ids.idOf(slot), score: exactDot(query, memory.vector(slot)) }))
+      .sort(nearestFirst)
+      .slice(0, k);
   }
 
   wipe(): void {

@@ -1,7 +1,7 @@
 import { limits } from '@alcove/base';
 import { Problem } from '@alcove/contracts';
 import type { MemoryCaller } from '../caller';
-import { elsewhereFor, type MemoryParts } from '../parts';
+import type { MemoryParts } from '../parts';
 import { searchedText } from '../records/record';
 import type { Records } from '../records/records';
 import type { CatalogueStore } from '../sealed/catalogue-store';
@@ -18,10 +18,8 @@ export class ReEmbedding {
 
   /** The job: batch after batch until none is missing. Problem `memory.embeddings` ends it; what was embedded stays. */
   async run(caller: MemoryCaller): Promise<number> {
-    const { embedder, policies } = this.parts;
-    const space = await embedder.space(caller.tenantId);
-    // Another index is filled from the records by whoever owns it.
-    if (space === null || elsewhereFor(this.parts, await policies.of(caller.tenantId))) return 0;
+    const space = await this.parts.embedder.space(caller.tenantId);
+    if (space === null) return 0;
     let embedded = 0;
     for (;;) {
       const done = await this.#batch(caller, space);

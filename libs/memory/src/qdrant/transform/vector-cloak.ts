@@ -15,7 +15,7 @@ export interface Whereabouts {
   readonly shardKey: string;
 }
 
-const derive = (key: Secret<Buffer>, what: string, space: string): Secret<Buffer> => deriveSubkey(key, ['qdrant/1', what, space]);
+export const derive = (key: Secret<Buffer>, what: string, space: string): Secret<Buffer> => deriveSubkey(key, ['qdrant/1', what, space]);
 
 /** `key`: the user's subkey `memory.vectors`. */
 export function whereabouts(key: Secret<Buffer>, space: string): Whereabouts {
@@ -34,7 +34,12 @@ export function asUuid(bytes: Buffer): string {
   const copy = Buffer.from(bytes.subarray(0, 16));
   copy[6] = ((copy[6] ?? 0) & 0x0f) | 0x40;
   copy[8] = ((copy[8] ?? 0) & 0x3f) | 0x80;
-  const hex = copy.toString('hex');
+  return uuidText(copy);
+}
+
+/** 16 bytes as the text of a UUID, as they are. */
+export function uuidText(bytes: Buffer): string {
+  const hex = bytes.toString('hex');
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
 }
 
@@ -67,6 +72,20 @@ export class VectorCloak {
 
   get size(): number {
     return this.#rotation.size;
+  }
+
+  /** What the dot product of a cloaked query and a cloaked vector must be multiplied by to be a cosine, but for the noise. */
+  get cosinePerDot(): number {
+    return 1 / this.#scale ** 2;
+  }
+
+  /**
+   * The standard deviation of what both noises add to a cosine. A point of the ball of radius r in n dimensions has the variance r²/(n + 2) along any line; there are one of the
+   * query's along the vector, one of the vector's along the query, and their product.
+   */
+  get deviation(): number {
+    const square = this.radius ** 2;
+    return Math.sqrt((2 * square + square ** 2) / (this.size + 2));
   }
 
   /** A document's vector or a query's; another one each time. */
