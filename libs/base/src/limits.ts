@@ -45,7 +45,7 @@ export const limits = {
     versionsKept: 32, accessKeptMs: 90 * 24 * 3600_000, cascade: 10_000, dimensions: 4096, embedBatch: 64, embedMs: 10_000, embedAnswerBytes: 32 << 20,
     openBytes: 1 << 30, segmentEntries: 512, pendingEntries: 128, addedAtOnce: 500, wordsIndexed: 2048, partsIndexed: 2048,
     modelMs: 120_000, modelAnswerBytes: 1 << 20, modelTextBytes: 32 << 10, modelProposals: 256, proposalChars: 1000,
-    overFetch: 50, fetchedAtMost: 1000, qdrantMs: 20_000, qdrantLeaseMs: 90_000, qdrantPoints: 500, qdrantNumbers: 200_000, qdrantRounds: 16,
+    overFetch: 50, fetchedAtMost: 1000, qdrantMs: 20_000, qdrantQueryMs: 2_000, qdrantPauseMs: 5_000, qdrantLeaseMs: 90_000, qdrantPoints: 500, qdrantNumbers: 200_000, qdrantRounds: 16,
   },
   /**
    * Doors of one room, in its host: connections, their headers and bodies, how long each part may take, requests and connections in a minute; `atOnce`: of all rooms of a host together.

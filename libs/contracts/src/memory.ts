@@ -132,7 +132,7 @@ export const MemoryHits = z
   .strictObject({
     mode: SearchMode,
     index: z.enum(['sealed', 'qdrant']),
-    leakage: z.enum(['none', 'similarity structure']),
+    leakage: z.enum(['none', 'similarity structure']).meta({ description: 'What whoever reads the index learns beyond how much there is: which memories of one user are alike' }),
     space: z.string().nullable().meta({ description: 'The embedding space that was searched' }),
     fallback: z.string().nullable().meta({ description: 'Why it was made lexically though more was asked for, or by the sealed index though the policy names another: a problem code' }),
     hits: z.array(z.strictObject({ score: z.number().meta({ description: '1: the best of this answer' }), memory: Memory })),
@@ -218,7 +218,7 @@ export const SetMemoryPolicy = z
   .strictObject({
     embeddings: EmbeddingsEndpoint.extend({ apiKey }).nullable(),
     extraction: ModelEndpoint.extend({ apiKey }).nullable().default(null).meta({ description: 'Without one, consolidation goes by rules' }),
-    index: z.enum(['sealed', 'qdrant']).default('sealed'),
+    index: z.enum(['sealed', 'qdrant']).default('sealed').meta({ description: 'qdrant: candidates are found in a Qdrant server, among vectors that are obfuscated, not encrypted' }),
     recordsPerUser: z.int().min(1).max(bound.recordsPerUser).default(bound.recordsPerUser),
     bytesPerUser: z.int().min(1).max(bound.bytesPerUser).default(bound.bytesPerUser),
     eventsPerUser: z.int().min(1).max(bound.eventsPerUser).default(bound.eventsPerUser),

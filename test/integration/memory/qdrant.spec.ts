@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { type MemoryHits, type SearchMemory, SetMemoryPolicy } from '@alcove/contracts';
 import { needles } from '../../canary';
-import { asOwner } from '../db/database';
+import { asOwner, until } from '../db/database';
+import { newProcess, Shelf } from '../keys/erasure-world';
 import { QdrantRig, topic } from './qdrant-rig';
 import { fact, operator, problem } from './rig';
 
@@ -103,7 +104,18 @@ it.each([['refuses', 'before'], ['answers by an error', 'after']] as const)('let
   expect(answer).toMatchObject(fallenBack);
   expect(found(answer)).toEqual(found(await search('topic03', {}, on.sealed)));
   on.qdrant.fault = () => null;
+  // Nobody waits for it again at once.
+  on.qdrant.calls = 0;
+  expect([(await search('topic03')).index, on.qdrant.calls]).toEqual(['sealed', 0]);
+  on.clock.advance(5_001);
   await expectSame('topic03');
+});
+
+it('does not wait for long for a server that does not answer', async () => {
+  await on.fill(8);
+  await on.work();
+  on.qdrant.http.answerNext({ status: 200, silent: true });
+  expect(await search('topic03')).toMatchObject(fallenBack);
 });
 
 it('notices that Qdrant has lost points, or all, and sends them again from the database', async () => {
@@ -252,6 +264,25 @@ describe('erasure', () => {
       if (!hit) break;
     }
   }, 120_000);
+
+  it('ends with a receipt that names them, only after they are gone', async () => {
+    await on.fill(9);
+    await on.work();
+    const shelf = new Shelf();
+    const platform = newProcess({ db: on.rig.db, wraps: on.rig.keys.db, root: on.rig.keys.root, shelf }, { clock: on.clock });
+    platform.erasures.register(purge());
+    on.qdrant.fault = () => 'before';
+    await platform.destroy(on.ann);
+    expect(await platform.erasures.proceed(on.ann).catch(() => false)).toBe(false);
+    expect((await platform.erasures.get(on.ann)).receipt).toBeNull();
+    on.qdrant.fault = () => null;
+    await until(() => {
+      on.clock.advance(60_000);
+      return platform.erasures.proceed(on.ann).catch(() => false);
+    });
+    expect(on.qdrant.points()).toHaveLength(0);
+    expect(JSON.stringify((await platform.erasures.get(on.ann)).receipt)).toContain('"qdrant/alcove_');
+  });
 
   it('stops whoever is sending meanwhile', async () => {
     await on.fill(5);

@@ -36,6 +36,8 @@ const everyShardKey = Array.from({ length: shardKeys }, (_, index) => `b${String
 /** Points in collections of a Qdrant server, one collection per embedding space. Every call's Problem: `memory.index` (no answer in time, or a refusal). Never called in a transaction. */
 export class QdrantPoints {
   readonly #client: QdrantClient;
+  /** For what somebody waits for. */
+  readonly #quick: QdrantClient;
   /** Collections that were looked at, and whether their points are in shards by name: a server of one node has none. */
   readonly #sharded = new Map<string, boolean>();
   /** Those that have all that they need. */
@@ -47,7 +49,9 @@ export class QdrantPoints {
     const prefix = pathname.replace(/\/$/, '');
     // The key as a header: given as an option, the client writes a line to the console when the address is not https.
     const headers = apiKey ? { 'api-key': apiKey.expose() } : {};
-    this.#client = new QdrantClient({ host: hostname, port, https: protocol === 'https:', ...(prefix && { prefix }), headers, timeout: limits.memory.qdrantMs, checkCompatibility: false });
+    const open = (timeout: number): QdrantClient => new QdrantClient({ host: hostname, port, https: protocol === 'https:', ...(prefix && { prefix }), headers, timeout, checkCompatibility: false });
+    this.#client = open(limits.memory.qdrantMs);
+    this.#quick = open(limits.memory.qdrantQueryMs);
   }
 
   /** Makes the collection when it is not there. Problem `memory.index` also for one with vectors of another size. */
@@ -103,7 +107,7 @@ export class QdrantPoints {
   /** The `limit` nearest by dot product, exactly, the nearest first; none in a collection that is not there. */
   async nearest({ collection, tag, shardKey }: PointsPlace, query: number[], limit: number): Promise<Found[]> {
     const asked = this.#ask(collection, async () =>
-      this.#client.query(collection, { query, filter: having(tag), params: { exact: true }, limit, with_payload: false, with_vector: false, ...(await this.#shard(collection, shardKey)) }),
+      this.#quick.query(collection, { query, filter: having(tag), params: { exact: true }, limit, with_payload: false, with_vector: false, ...(await this.#shard(collection, shardKey)) }),
     );
     return ((await unlessMissing(asked))?.points ?? []).map(({ id, score }) => ({ id: String(id), score }));
   }

@@ -53,6 +53,8 @@ const checkMs = 60_000;
  */
 export class QdrantIndex {
   readonly #filling: Filling;
+  /** Monotonic: it did not answer a moment ago, and nobody else is to wait for it. */
+  #awayUntil = -Infinity;
 
   constructor(private readonly parts: QdrantIndexParts) {
     this.#filling = new Filling(parts);
@@ -70,6 +72,7 @@ export class QdrantIndex {
 
   /** Outside any transaction. Null: it cannot be asked, or what it holds is not what was written last. */
   async ask(owner: KeyOwner, space: string, vector: Float32Array, limit: number): Promise<Candidates | null> {
+    if (this.parts.clock.monotonic() < this.#awayUntil) return null;
     const asked = await this.parts.units.reading(owner, async (unit) => {
       const row = (await readRows(unit.tx, owner)).find((one) => one.space === space && one.seq === unit.head.seq && !one.leaving);
       return row && unit.withSealing((sealing) => {
@@ -91,6 +94,7 @@ export class QdrantIndex {
       await this.#again(owner, row);
     } catch (error) {
       if (!isProblem(error, 'memory.index')) throw error;
+      this.#awayUntil = this.parts.clock.monotonic() + limits.memory.qdrantPauseMs;
       this.parts.log.warn({ err: error, tenantId: owner.tenantId }, 'Qdrant cannot be asked: the sealed index answers');
     }
     return null;
