@@ -43,6 +43,11 @@ export class MemoryUnit {
     }
   }
 
+  /** Whether a stream is open already, as it is under the head. */
+  isOpen(name: StreamName): boolean {
+    return this.opened.get(this.owner).stream(name).seq === this.head.seq;
+  }
+
   catalogue<T>(use: (catalogue: CatalogueStore) => T): Promise<T> {
     return this.open([catalogueStream], ([store]) => use(store as CatalogueStore));
   }

@@ -4,10 +4,7 @@ import type { Db, SqlTx } from '@alcove/db';
 import type { Outbox, Reconciler } from '@alcove/jobs';
 import type { KeyOwner } from '@alcove/keys';
 import type { MemoryUnit, MemoryUnits } from '../memory-unit';
-import { eachOfSome } from '../sealed/some-entries';
-import { vectorStream } from '../sealed/open-users';
-import { decodeVector } from '../sealed/vector-store';
-import { exactDot } from '../sealed/vector-memory';
+import { exactScores } from '../sealed/exact-scores';
 import { nearestFirst, type VectorHit } from '../vector-index';
 import { Filling } from './filling';
 import type { Found, QdrantPoints } from './points';
@@ -110,14 +107,8 @@ export class QdrantIndex {
       const names = new PointIds(sealing.vectorsKey(row.keyVersion), row.space);
       return found.map(({ id }) => names.recordOf(id));
     });
-    const hits: VectorHit[] = [];
-    await eachOfSome(unit, vectorStream(row.space), await accepted(ids.filter((id) => id !== null)), (id, entry) => {
-      const numbers = decodeVector(entry);
-      hits.push({ id, score: exactDot(vector, numbers) });
-      numbers.fill(0);
-    });
-    hits.sort(nearestFirst);
-    const best = hits.slice(0, k);
+    const hits = await exactScores(unit, row.space, await accepted(ids.filter((id) => id !== null)), vector);
+    const best = hits.sort(nearestFirst).slice(0, k);
     if (found.length < limit || limit >= row.points) return best;
     // Of those that were not asked for none is nearer than the last one seems, but for the noise.
     const nearest = (found.at(-1)?.score ?? 0) * cosinePerDot + deviations * deviation;
