@@ -38,6 +38,12 @@ describe("the API's settings", () => {
     expect(() => apiConfig({ ...good, ...change })).toThrow(message);
   });
 
+  it('name a Qdrant server, and never its key', () => {
+    const config = apiConfig({ ...good, ALCOVE_QDRANT_URL: 'https://q.example:6333', ALCOVE_QDRANT_API_KEY_FILE: pem });
+    expect([config.qdrant?.apiKey?.expose(), describeConfig(config)['qdrant']]).toEqual(['PEM', 'https://q.example:6333/']);
+    expect(apiConfig(good).qdrant).toBeNull();
+  });
+
   it('are said at start without what is secret', () => {
     const said = JSON.stringify(describeConfig(apiConfig({ ...good, ALCOVE_QUEUE: 'redis://:hunter2@r:6379', ALCOVE_TRUST_PROXY: '10.0.0.0/8, ::1' })));
     expect(said).not.toContain('hunter2');

@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { Secret } from '@alcove/base';
-import { type MemoryCaller, type MemoryKeys, MemoryService } from '@alcove/memory';
+import { SetMemoryPolicy } from '@alcove/contracts';
+import { type MemoryCaller, type MemoryKeys, MemoryService, QdrantPoints } from '@alcove/memory';
+import { EmbeddingsEmulator, QdrantEmulator } from '@alcove/testing';
 import { deriveSubkey } from '@alcove/vault';
 import { asOwner } from '../db/database';
-import { aSource, fact, memoryRig, type MemoryRig, problem } from './rig';
+import { aSource, fact, memoryRig, type MemoryRig, operator, problem } from './rig';
 
 /** A user's key that has versions, the last of which is current; those that were taken away are gone. */
 class Versions implements MemoryKeys {
@@ -61,3 +63,31 @@ it('seals everything again under the current version, part by part, and needs th
   expect(await problem(other.get(ann, made.id))).toBe('memory.not_found');
   for (const table of ['memory_record', 'memory_version', 'memory_event', 'memory_segment', 'memory_head']) expect(await asOwner(`select 1 from ${table} where tenant_id = $1 and key_version = 1`, [ann.tenantId])).toEqual([]);
 }, 60_000);
+
+it('moves what lies in Qdrant to other names, places and rotations', async () => {
+  const [keys, qdrant, embeddings] = [new Versions(), await QdrantEmulator.start(), new EmbeddingsEmulator([['tea'], ['coffee']])];
+  try {
+    const memory = rig.service({ keys, qdrant: new QdrantPoints({ url: qdrant.url, apiKey: null }) });
+    const ann: MemoryCaller = await rig.caller();
+    await memory.setPolicy(operator, ann.tenantId, SetMemoryPolicy.parse({ embeddings: { baseUrl: await embeddings.listen(), model: 'm' }, index: 'qdrant' }));
+    await memory.addMany(ann, Array.from({ length: 20 }, (_, n) => fact(n % 2 === 0 ? `tea ${n}` : `coffee ${n}`)));
+    await memory.runIndexing(ann);
+    const before = qdrant.points();
+    expect((await memory.search(ann, { query: 'tea', k: 5, mode: 'semantic' })).index).toBe('qdrant');
+    keys.rotate();
+    const reseal = memory.reseal();
+    for (let over = false; !over; ) over = (await reseal.reseal(ann)).over;
+    keys.versions.delete(1);
+    expect(await memory.search(ann, { query: 'tea', k: 5, mode: 'semantic' })).toMatchObject({ index: 'sealed', fallback: 'memory.index' });
+    await memory.runIndexing(ann);
+    const after = qdrant.points();
+    const tags = (points: typeof after) => [...new Set(points.map(({ payload }) => payload['u']))];
+    expect([before.length, after.length, tags(before).length, tags(after).length]).toEqual([20, 20, 1, 1]);
+    expect(tags(after)).not.toEqual(tags(before));
+    expect(after.filter(({ id }) => before.some((one) => one.id === id))).toEqual([]);
+    expect(await memory.search(ann, { query: 'tea', k: 5, mode: 'semantic' })).toMatchObject({ index: 'qdrant', hits: Array(5).fill({ memory: { content: expect.stringMatching(/^tea /) } }) });
+  } finally {
+    await qdrant.close();
+    await embeddings.close();
+  }
+});
