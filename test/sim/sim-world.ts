@@ -8,7 +8,7 @@ import type { MemoryService } from '@alcove/memory';
 import { assembleRooms, type AssembledRooms, MemoryRoomsStore, type RoomRecord } from '@alcove/rooms';
 import { type PlatformSnapshot, SimAudit, SimDatabase, SimLocks, SimNetwork, SimOwners, simSecrets, throughDatabase, Unreachable, type VirtualNode, VirtualTime } from '@alcove/testing';
 import { destroyUser } from '../../apps/worker/src/processors/destroy-user.processor';
-import { consolidateMemory, embedMemory } from '../../apps/worker/src/processors/memory.processors';
+import { consolidateMemory, embedMemory, indexMemory } from '../../apps/worker/src/processors/memory.processors';
 import { reconcileRoom } from '../../apps/worker/src/processors/reconcile-room.processor';
 import { SimMachine, SimStoreGroup, type MachineFaults } from './sim-machine';
 
@@ -159,7 +159,7 @@ export class SimWorld {
     const reach = <T extends object>(store: T): T => throughDatabase(store, node, this.random, this.database);
     const outbox = reach(this.outbox);
     const jobs = new JobWorker(this.queue, { clock: node, log: silentLog });
-    await jobs.start([sagaProcessor(runner), reconcileRoom(rooms.mover as never), destroyUser(rooms.users as never), consolidateMemory(noMemory), embedMemory(noMemory)]);
+    await jobs.start([sagaProcessor(runner), reconcileRoom(rooms.mover as never), destroyUser(rooms.users as never), consolidateMemory(noMemory), embedMemory(noMemory), indexMemory(noMemory)]);
     new OutboxDispatcher<Scope>(outbox, this.queue, { clock: node, log: silentLog, pollMs: 1_000 }).start();
     const reconcilers = new ReconcilerDriver({ clock: node, log: silentLog, locks: this.#locks.of(node) });
     reconcilers.register(...jobsReconcilers<Scope>({ outbox, sagas: reach(this.sagas), clock: node }), ...rooms.reconcilers);
