@@ -45,7 +45,7 @@ afterAll(async () => {
 /** The path with ids that exist for the owner. */
 function pathOf(route: RouteSpec): string {
   const sandboxId = roomId.replace('room_', 'i');
-  const ids: Record<string, string> = { roomId, sandboxId, userId: 'owner', tenantId: own.tenantId, keyId: own.key.id, name: 'TOKEN', asset: 'swagger-ui.css', pid: '7', port: '8080', snapshotId: `snap_${'0'.repeat(20)}`, templateId: `snap_${'0'.repeat(20)}`, memoryId: `mem_${'0'.repeat(20)}`, eventId: `mev_${'0'.repeat(20)}`, consolidationId: `mco_${'0'.repeat(20)}`, label: 'persona' };
+  const ids: Record<string, string> = { roomId, sandboxId, userId: 'owner', tenantId: own.tenantId, keyId: own.key.id, name: 'TOKEN', asset: 'swagger-ui.css', pid: '7', port: '8080', snapshotId: `snap_${'0'.repeat(20)}`, templateId: `snap_${'0'.repeat(20)}`, memoryId: `mem_${'0'.repeat(20)}`, eventId: `mev_${'0'.repeat(20)}`, consolidationId: `mco_${'0'.repeat(20)}`, rotationId: `rot_${'0'.repeat(20)}`, label: 'persona' };
   const path = route.path.replaceAll(/:(\w+)/g, (_, name: string) => ids[name] ?? name).replace('*', 'x');
   if (!route.query || route.query === 'any') return path;
   if ('path' in route.query.shape) return `${path}?path=x`;
@@ -66,6 +66,7 @@ const bodies: Partial<Record<RouteId, CallOptions>> = {
   createTenant: { json: { name: 'x' } },
   changeTenant: { json: { sandboxesPerUser: 5 } },
   createKey: { json: { name: 'x' } },
+  setKeyProvider: { json: { kind: 'vault_transit', url: 'https://vault.example', key: 'k', credentials: { token: 't' } } },
   rotateKey: { json: {} },
   createRoom: { json: { userId: 'u' } },
   setEnv: { json: { A: '1' } },

@@ -18,6 +18,7 @@ import { PortsController } from './controllers/ports.controller';
 import { ProcessesController } from './controllers/processes.controller';
 import { RoomsController } from './controllers/rooms.controller';
 import { SnapshotsController } from './controllers/snapshots.controller';
+import { TenantKeysController } from './controllers/tenant-keys.controller';
 import { TenantsController } from './controllers/tenants.controller';
 import { TerminalsController } from './controllers/terminals.controller';
 import { UsersController } from './controllers/users.controller';
@@ -37,7 +38,7 @@ import { CLOCK, LOG } from './tokens';
 
 /** The controllers of the public API; between them they handle every route of the table. */
 export const controllers = [
-  TenantsController, UsersController, RoomsController, SnapshotsController, EventsController, InRoomController, ProcessesController, TerminalsController, PortsController, FilesController, MemoryController, PlatformController,
+  TenantsController, TenantKeysController, UsersController, RoomsController, SnapshotsController, EventsController, InRoomController, ProcessesController, TerminalsController, PortsController, FilesController, MemoryController, PlatformController,
 ];
 /** And of E2B's face. */
 export const e2bControllers = [E2bSandboxesController, E2bSnapshotsController, E2bTemplatesController, E2bNotServedController];

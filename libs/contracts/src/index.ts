@@ -30,3 +30,4 @@ export { TemplateManifest, TemplateRecipe } from './template';
 export {
   ApiKey, ChangeTenant, CreateApiKey, CreateTenant, DestroyedUser, Erasure, ListUsers, NewApiKey, RotateApiKey, Scope, scopes, Tenant, TenantPage, User, UserPage, type Principal,
 } from './tenants';
+export { KeyRotation, RotationId, SetKeyProvider, TenantKeyProvider } from './key-provider';

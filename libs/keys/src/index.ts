@@ -9,4 +9,7 @@ export { KeyTree, type KeyTreeOptions, type LentVersions, type Providers } from 
 export { KeysModule, keysOptions, platformOnly, type KeysModuleOptions } from './keys.module';
 export { KeysService, type LentKeys, type RoomTokens } from './keys.service';
 export { ErasureReceipts } from './receipts';
+export { Rotations } from './rotations';
+export { TenantKeys } from './tenant-keys';
+export { TenantProviders } from './tenant-providers';
 export { WrapsDb } from './wraps';

@@ -4,7 +4,7 @@ import type { KeysConfig } from '@alcove/contracts';
 import { Db } from '@alcove/db';
 import { Users } from '@alcove/identity';
 import { ReconcilerDriver, SagaRunner } from '@alcove/jobs';
-import { type KeyProvider, KeyUnavailable, openProvider, openReceiptKey, type ReceiptKey, type KeyProviderSettings } from '@alcove/vault';
+import { type HttpFetch, type KeyProvider, KeyUnavailable, openProvider, openReceiptKey, type ReceiptKey, type KeyProviderSettings } from '@alcove/vault';
 import { type DynamicModule, Module, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
 import { carryWraps } from './carry-wraps';
 import { erasureReconcilers } from './erasure-reconcilers';
@@ -12,6 +12,10 @@ import { Erasures } from './erasures';
 import { KekRotation } from './kek-rotation';
 import { ErasureReceipts } from './receipts';
 import { KeyTree, type Providers } from './key-tree';
+import { tenantKeyReconcilers } from './tenant-key-reconcilers';
+import { Rotations } from './rotations';
+import { TenantKeys } from './tenant-keys';
+import { TenantProviders } from './tenant-providers';
 import { KeysService } from './keys.service';
 import { WrapsDb } from './wraps';
 
@@ -28,6 +32,8 @@ export interface KeysModuleOptions {
   cacheSize?: number;
   /** How long backups of the database of wraps are kept, milliseconds: receipts say it. Default 7 days. */
   backupsKeptMs?: number;
+  /** Asks the providers that tenants bring. Default: HTTPS to public addresses only. */
+  tenantFetch?: HttpFetch;
   clock?: Clock;
   log?: Log;
 }
@@ -74,11 +80,11 @@ class LedgerReplay implements OnApplicationBootstrap {
   }
 }
 
-/** Makes KeysService, KeyTree, KekRotation, Erasures and WrapsDb known to every module. Needs the modules of db, audit, identity and jobs. Wraps that still lie in the main database are carried over before anything is served. */
+/** Makes KeysService, KeyTree, KekRotation, TenantKeys, Erasures and WrapsDb known to every module. Needs the modules of db, audit, identity and jobs. Wraps that still lie in the main database are carried over before anything is served. */
 @Module({})
 export class KeysModule {
   static forRoot(options: KeysModuleOptions): DynamicModule {
-    const { databaseUrl, root, receiptKeyFile, cacheMs = 60_000, cacheSize = 500, backupsKeptMs = 7 * 24 * 3600_000, clock = systemClock, log = silentLog } = options;
+    const { databaseUrl, root, receiptKeyFile, cacheMs = 60_000, cacheSize = 500, backupsKeptMs = 7 * 24 * 3600_000, tenantFetch, clock = systemClock, log = silentLog } = options;
     return {
       module: KeysModule,
       global: true,
@@ -95,7 +101,22 @@ export class KeysModule {
             return wraps;
           },
         },
-        { provide: KeyTree, inject: [WrapsDb, ROOT], useFactory: (wraps: WrapsDb, provider: KeyProvider) => new KeyTree(wraps, platformOnly(provider), { clock, cacheMs, cacheSize }) },
+        { provide: TenantProviders, inject: [WrapsDb, ROOT], useFactory: (wraps: WrapsDb, provider: KeyProvider) => new TenantProviders(wraps, provider, { clock, fetch: tenantFetch }) },
+        { provide: KeyTree, inject: [WrapsDb, TenantProviders], useFactory: (wraps: WrapsDb, providers: TenantProviders) => new KeyTree(wraps, providers, { clock, cacheMs, cacheSize }) },
+        {
+          provide: Rotations,
+          inject: [WrapsDb, KeyTree, KekRotation, TenantProviders],
+          useFactory: (wraps: WrapsDb, tree: KeyTree, kek: KekRotation, providers: TenantProviders) => new Rotations({ wraps, tree, kek, providers, clock, log }),
+        },
+        {
+          provide: TenantKeys,
+          inject: [Db, WrapsDb, KeyTree, TenantProviders, Rotations, Audit, ReconcilerDriver],
+          useFactory: (db: Db, wraps: WrapsDb, tree: KeyTree, providers: TenantProviders, rotations: Rotations, audit: Audit, reconcilers: ReconcilerDriver) => {
+            const keys = new TenantKeys({ db, wraps, tree, providers, rotations, audit, clock, log, closesWithinMs: cacheMs });
+            reconcilers.register(...tenantKeyReconcilers(keys, rotations, cacheMs));
+            return keys;
+          },
+        },
         { provide: CacheSweeper, inject: [KeyTree], useFactory: (tree: KeyTree) => new CacheSweeper(tree, clock, Math.max(1_000, cacheMs / 4)) },
         { provide: KekRotation, inject: [WrapsDb, KeyTree], useFactory: (wraps: WrapsDb, tree: KeyTree) => new KekRotation(wraps, tree, clock) },
         {
@@ -111,7 +132,7 @@ export class KeysModule {
         { provide: LedgerReplay, inject: [Erasures], useFactory: (erasures: Erasures) => new LedgerReplay(erasures) },
         { provide: KeysService, inject: [KeyTree], useFactory: (tree: KeyTree) => new KeysService(tree) },
       ],
-      exports: [KeysService, KeyTree, KekRotation, Erasures, WrapsDb],
+      exports: [KeysService, KeyTree, KekRotation, TenantKeys, Erasures, WrapsDb],
     };
   }
 }

@@ -2,7 +2,7 @@ import { limits } from '@alcove/base';
 import {
   ApiKey, ChangeTenant, CreateApiKey, CreateRoom, CreateSnapshot, CreateTenant, DestroyedUser, EnvVars, Erasure, ExecEvent, ExecRequest, FileChange, FileEntry, FileList, FileListQuery, FileMakeFolder, FileMove, FileReadQuery,
   FileRemoveQuery, FileWriteQuery, ForkRoom, ListRooms, ListSnapshots, ListUsers, LogsQuery, Metadata, NewApiKey, ProcessList, ProcessStart, Room, RoomEvent, RoomFiguresList, RoomLifecycle, RoomNetwork,
-  RoomPage, RotateApiKey, SignedReceipt, Snapshot, SnapshotPage, Tenant, TenantPage, TerminalSize, User, UserPage, WakeAnswer, type ProblemCode,
+  RoomPage, RotateApiKey, SignedReceipt, Snapshot, SnapshotPage, Tenant, TenantPage, TerminalSize, User, UserPage, WakeAnswer, type ProblemCode, KeyRotation, SetKeyProvider, TenantKeyProvider,
 } from '@alcove/contracts';
 import { z } from 'zod';
 import { memoryRoutes } from './memory-routes';
@@ -91,6 +91,28 @@ export const routes = {
   revokeKey: {
     method: 'DELETE', path: '/v1/tenants/:tenantId/keys/:keyId', tag: 'Keys', summary: 'Revoke an API key', access: 'platform',
     answer: { status: 204, description: 'The key works no more' }, problems: ['tenant.not_found', 'key.not_found'],
+  },
+
+  getKeyProvider: {
+    method: 'GET', path: '/v1/tenants/:tenantId/key-provider', tag: 'Tenants', summary: "Who holds the key above a tenant's, and whether it answers", access: 'platform',
+    answer: { status: 200, description: 'The provider, without its credentials', schema: TenantKeyProvider }, problems: ['tenant.not_found', 'vault.key_unavailable'],
+  },
+  setKeyProvider: {
+    method: 'PUT', path: '/v1/tenants/:tenantId/key-provider', tag: 'Tenants', summary: "Put a key of the tenant's own above its keys",
+    description: 'It is tried first. Users\' keys follow by a rotation; data is not touched. When the provider later refuses its key, the tenant\'s rooms and memory are closed within `closesWithinMs`, and open again when it answers.', access: 'platform',
+    body: { json: SetKeyProvider }, answer: { status: 202, description: 'The provider and the rotation', schema: TenantKeyProvider }, problems: ['tenant.not_found', 'key.provider_refused', 'key.provider_in_use', 'vault.key_unavailable'],
+  },
+  removeKeyProvider: {
+    method: 'DELETE', path: '/v1/tenants/:tenantId/key-provider', tag: 'Tenants', summary: "Back to the platform's root key", description: 'The provider must still answer: it is asked until the last key has moved.', access: 'platform',
+    answer: { status: 202, description: 'The rotation', schema: TenantKeyProvider }, problems: ['tenant.not_found', 'vault.key_unavailable'],
+  },
+  rotateTenantKey: {
+    method: 'POST', path: '/v1/tenants/:tenantId/key-rotations', tag: 'Tenants', summary: "Replace a tenant's key", description: "Users' keys are wrapped again; data is not touched. While one runs, that one is the answer.", access: 'platform',
+    answer: { status: 202, description: 'The rotation', schema: KeyRotation }, problems: ['tenant.not_found', 'vault.key_unavailable'],
+  },
+  getKeyRotation: {
+    method: 'GET', path: '/v1/tenants/:tenantId/key-rotations/:rotationId', tag: 'Tenants', summary: 'How far a rotation is', access: 'platform',
+    answer: { status: 200, description: 'The rotation', schema: KeyRotation }, problems: ['key.rotation_not_found'],
   },
 
   listUsers: {
