@@ -27,8 +27,8 @@ export class QdrantRig {
   }
 
   /** For each test: a server, a tenant whose policy says `qdrant`, a process. */
-  async renew(): Promise<void> {
-    this.qdrant = await QdrantEmulator.start({ apiKey: 'key of qdrant', clustered: true });
+  async renew({ clustered = false } = {}): Promise<void> {
+    this.qdrant = await QdrantEmulator.start({ apiKey: 'key of qdrant', clustered });
     this.memory = this.service();
     this.ann = await this.rig.caller();
     await this.policy('qdrant');
