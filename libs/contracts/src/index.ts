@@ -31,3 +31,4 @@ export {
   ApiKey, ChangeTenant, CreateApiKey, CreateTenant, DestroyedUser, Erasure, ListUsers, NewApiKey, RotateApiKey, Scope, scopes, Tenant, TenantPage, User, UserPage, type Principal,
 } from './tenants';
 export { KeyRotation, RotationId, SetKeyProvider, TenantKeyProvider } from './key-provider';
+export { RoomHold } from './rooms';

@@ -97,6 +97,10 @@ export const CreateRoom = z
   .meta({ id: 'CreateRoom' });
 export type CreateRoom = z.infer<typeof CreateRoom>;
 
+/** `key_unavailable`: the tenant's key provider refuses its key. */
+export const RoomHold = z.enum(['key_unavailable']);
+export type RoomHold = z.infer<typeof RoomHold>;
+
 export const Room = z
   .strictObject({
     id: roomId,
@@ -114,6 +118,7 @@ export const Room = z
     resumedFrom: z.enum(resumeLevels).nullable(),
     isolation: Isolation.nullable(),
     image: z.strictObject({ bytes: z.int(), pages: z.int(), sealedAt: z.iso.datetime() }).nullable(),
+    hold: RoomHold.nullable().meta({ description: 'Why it may not run: it sleeps, and wakes are refused until the reason is gone' }),
     failure: z.strictObject({ code: z.string(), detail: z.string().nullable(), at: z.iso.datetime() }).nullable(),
     lifecycle: RoomLifecycle,
     endsAt: z.iso.datetime().nullable().meta({ description: 'When the room ends by itself, as `lifecycle.onTimeout` says; null: never, or not while it sleeps' }),

@@ -2,13 +2,20 @@ import { limits } from '@alcove/base';
 import type { Erasure, RoomKeys, RoomKind, RoomLifecycle, User } from '@alcove/contracts';
 import type { Db, SqlTx } from '@alcove/db';
 import type { CountRooms, Users } from '@alcove/identity';
-import type { Erasures, KeysService, RoomTokens } from '@alcove/keys';
+import type { Erasures, KeysService, RoomTokens, TenantKeys } from '@alcove/keys';
 import type { RoomOwners, RoomSecrets } from './ports';
 import type { RoomLimit } from './rooms.store';
 
 /** RoomSecrets by libs/keys. A sealed environment lies in the row as base64. */
 export class KeysSecrets implements RoomSecrets {
-  constructor(private readonly keys: KeysService) {}
+  constructor(
+    private readonly keys: KeysService,
+    private readonly tenantKeys: Pick<TenantKeys, 'revoked'>,
+  ) {}
+
+  revoked(): Promise<readonly string[]> {
+    return this.tenantKeys.revoked();
+  }
 
   roomKeys(tenantId: string, userId: string, roomId: string): Promise<RoomKeys> {
     return this.keys.roomKeys(tenantId, userId, roomId);

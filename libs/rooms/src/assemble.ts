@@ -54,6 +54,6 @@ export function assembleRooms<Scope = SqlTx>(ports: RoomsPorts<Scope>): Assemble
   fleet.follow(ledger);
   const users = new RoomUsers<Scope>({ store, mover, owners, outbox, audit, inTransaction, log });
   const service = new RoomsService<Scope>({ store, mover, fleet, hosts, secrets, owners, users, waiter, watchers, clock, defaultTemplate, ...(random && { random }) });
-  const reconcilers = roomReconcilers<Scope>({ store, mover, fleet, hosts, ledger, users, clock, log });
+  const reconcilers = roomReconcilers<Scope>({ store, mover, fleet, hosts, ledger, users, secrets, clock, log });
   return { service, mover, users, watchers, reconcilers };
 }

@@ -49,4 +49,8 @@ export class KeysAhead implements RoomSecrets {
   openEnv(tenantId: string, userId: string, roomId: string, sealed: string): Promise<Record<string, string>> {
     return this.secrets.openEnv(tenantId, userId, roomId, sealed);
   }
+
+  revoked(): Promise<readonly string[]> {
+    return this.secrets.revoked();
+  }
 }

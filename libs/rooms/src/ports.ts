@@ -13,6 +13,8 @@ export interface RoomSecrets {
   roomTokens(tenantId: string, userId: string, roomId: string): Promise<RoomTokens>;
   sealEnv(tenantId: string, userId: string, roomId: string, vars: Readonly<Record<string, string>>): Promise<string>;
   openEnv(tenantId: string, userId: string, roomId: string, sealed: string): Promise<Record<string, string>>;
+  /** Tenants whose key provider refuses its key. */
+  revoked(): Promise<readonly string[]>;
 }
 
 export interface RoomAuditEntry {

@@ -39,7 +39,7 @@ export interface Applied {
 }
 
 /** What `edit` may change. */
-export type RoomEdit = Partial<Pick<RoomRecord, 'envNames' | 'envSealed' | 'metadata' | 'lifecycle' | 'endsAt' | 'network' | 'holders'>>;
+export type RoomEdit = Partial<Pick<RoomRecord, 'envNames' | 'envSealed' | 'metadata' | 'lifecycle' | 'endsAt' | 'network' | 'holders' | 'hold'>>;
 
 type RoomSagas = Readonly<Record<SagaKind, Saga<MoveParams>>>;
 

@@ -1,4 +1,4 @@
-import type { ImageRef, IncarnationPhase, Isolation, ResumedFrom, RoomLifecycle, RoomNetwork, RoomState, Wanted } from '@alcove/contracts';
+import type { ImageRef, IncarnationPhase, Isolation, ResumedFrom, RoomHold, RoomLifecycle, RoomNetwork, RoomState, Wanted } from '@alcove/contracts';
 import type { RecordKind, RoomEnd, RoomFailure, RoomOrigin, RoomRecord, RoomSizeMiB } from './room';
 import type { IncarnationRecord } from './rooms.store';
 
@@ -41,6 +41,7 @@ export interface RoomRow {
   network: RoomNetwork;
   boot_next: boolean;
   holders: readonly string[];
+  hold: string | null;
   origin: RoomOrigin | null;
   ending: RoomEnd | null;
   snapshot_name: string | null;
@@ -101,6 +102,7 @@ export function toRoomRow(room: RoomRecord): RoomRow {
     network: room.network,
     boot_next: room.bootNext,
     holders: room.holders,
+    hold: room.hold,
     origin: room.origin,
     ending: room.ending,
     snapshot_name: room.snapshotName,
@@ -146,6 +148,7 @@ export function fromRoomRow(row: RoomRow): RoomRecord {
     network: row.network,
     bootNext: row.boot_next,
     holders: row.holders,
+    hold: row.hold as RoomHold | null,
     origin: row.origin,
     ending: row.ending,
     snapshotName: row.snapshot_name,

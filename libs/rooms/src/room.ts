@@ -1,5 +1,5 @@
 import { limits } from '@alcove/base';
-import type { ImageRef, Isolation, ResumedFrom, Room, RoomKind, RoomLifecycle, RoomNetwork, RoomState, Wanted } from '@alcove/contracts';
+import type { ImageRef, Isolation, ResumedFrom, Room, RoomHold, RoomKind, RoomLifecycle, RoomNetwork, RoomState, Wanted } from '@alcove/contracts';
 
 export interface RoomSizeMiB {
   readonly memoryMiB: number;
@@ -90,6 +90,8 @@ export interface RoomRecord {
   readonly bootNext: boolean;
   /** Rooms that are being made as copies of this one: while there are any it sleeps, and image and disk stay as they are. */
   readonly holders: readonly string[];
+  /** Why it may not run, whatever is wanted of it. */
+  readonly hold: RoomHold | null;
   readonly origin: RoomOrigin | null;
   readonly ending: RoomEnd | null;
   /** A snapshot's, as its maker named it. */
@@ -146,6 +148,7 @@ export function absentRoom(room: NewRoom, now: number): RoomRecord {
     endsAt: null,
     bootNext: false,
     holders: [],
+    hold: null,
     ending: null,
   };
 }
@@ -170,6 +173,7 @@ export function toRoom(record: RoomRecord): Room {
     resumedFrom: record.resumedFrom,
     isolation: record.isolation,
     image: image && record.sealedAt !== null ? { bytes: image.bytes, pages: image.pages, sealedAt: iso(record.sealedAt) } : null,
+    hold: record.hold,
     failure: failure && { code: failure.code, detail: failure.detail, at: iso(failure.at) },
     lifecycle: { ...record.lifecycle },
     endsAt: record.endsAt === null ? null : iso(record.endsAt),

@@ -4,7 +4,7 @@ import { Db, Notices } from '@alcove/db';
 import { FleetService, HostClient } from '@alcove/fleet';
 import { Users } from '@alcove/identity';
 import { Outbox, ReconcilerDriver, SagaRunner } from '@alcove/jobs';
-import { Erasures, KeysService } from '@alcove/keys';
+import { Erasures, KeysService, TenantKeys } from '@alcove/keys';
 import { type DynamicModule, Module } from '@nestjs/common';
 import { IdentityOwners, KeysSecrets } from './adapters';
 import { assembleRooms, type AssembledRooms } from './assemble';
@@ -32,6 +32,7 @@ interface Libs {
   readonly audit: Audit;
   readonly users: Users;
   readonly keys: KeysService;
+  readonly tenantKeys: TenantKeys;
   readonly erasures: Erasures;
   readonly outbox: Outbox;
   readonly runner: SagaRunner;
@@ -53,9 +54,9 @@ export class RoomsModule {
       providers: [
         {
           provide: LIBS,
-          inject: [Db, Notices, Audit, Users, KeysService, Erasures, Outbox, SagaRunner, ReconcilerDriver, FleetService, HostClient],
-          useFactory: (db: Db, notices: Notices, audit: Audit, users: Users, keys: KeysService, erasures: Erasures, outbox: Outbox, runner: SagaRunner, reconcilers: ReconcilerDriver, fleet: FleetService, hosts: HostClient): Libs => ({
-            db, notices, audit, users, keys, erasures, outbox, runner, reconcilers, fleet, hosts,
+          inject: [Db, Notices, Audit, Users, KeysService, TenantKeys, Erasures, Outbox, SagaRunner, ReconcilerDriver, FleetService, HostClient],
+          useFactory: (db: Db, notices: Notices, audit: Audit, users: Users, keys: KeysService, tenantKeys: TenantKeys, erasures: Erasures, outbox: Outbox, runner: SagaRunner, reconcilers: ReconcilerDriver, fleet: FleetService, hosts: HostClient): Libs => ({
+            db, notices, audit, users, keys, tenantKeys, erasures, outbox, runner, reconcilers, fleet, hosts,
           }),
         },
         { provide: RoomsStore, inject: [Db], useFactory: (db: Db) => new PostgresRoomsStore(db) },
@@ -71,14 +72,14 @@ export class RoomsModule {
 
 function assemble(libs: Libs, store: RoomsStore, options: RoomsModuleOptions): AssembledRooms {
   const { clock = systemClock, log = createLog('rooms'), defaultTemplate } = options;
-  const { db, notices, audit, users, keys, erasures, outbox, runner, fleet, hosts } = libs;
+  const { db, notices, audit, users, keys, tenantKeys, erasures, outbox, runner, fleet, hosts } = libs;
   const rooms = assembleRooms({
     store,
     runner,
     outbox,
     audit,
     owners: new IdentityOwners(db, users, erasures),
-    secrets: new KeysSecrets(keys),
+    secrets: new KeysSecrets(keys, tenantKeys),
     inTransaction: (tenantId, work) => db.withTenantSql(tenantId, work),
     fleet,
     hosts,

@@ -105,6 +105,14 @@ export class MemoryRoomsStore extends RoomsStore<MemoryScope | undefined> {
     return this.#where((room) => room.holders.length > 0, byAge, limit);
   }
 
+  override async onHold(limit: number): Promise<RoomRecord[]> {
+    return this.#where((room) => room.hold !== null, byAge, limit);
+  }
+
+  override async offHold(tenantIds: readonly string[], limit: number): Promise<RoomRecord[]> {
+    return this.#where((room) => room.hold === null && room.state !== 'destroyed' && tenantIds.includes(room.tenantId), byAge, limit);
+  }
+
   /** Everything at once, for the checkers of the simulator. */
   all(): { room: RoomRecord; incarnations: IncarnationRecord[]; events: RoomEvent[] }[] {
     return [...this.#rooms.values()].map((held) => ({ room: held.room, incarnations: [...held.incarnations.values()], events: [...held.events] }));
@@ -183,5 +191,5 @@ function matches(room: RoomRecord, query: RoomQuery): boolean {
 
 function isWishing(room: RoomRecord): boolean {
   if (room.state === 'destroyed' || room.deadlineAt !== null) return false;
-  return room.wanted === 'gone' || ((room.wanted === 'asleep' || room.holders.length > 0) && room.state === 'running') || (room.wakePending && room.state !== 'running');
+  return room.wanted === 'gone' || ((room.wanted === 'asleep' || room.holders.length > 0 || room.hold !== null) && room.state === 'running') || (room.wakePending && room.state !== 'running' && room.hold === null);
 }

@@ -126,7 +126,7 @@ export class PostgresRoomsStore extends RoomsStore<SqlTx> {
   override wishing(limit: number): Promise<RoomRecord[]> {
     return this.#rooms(async (tx) => tx.$queryRaw<{ room: RoomRow }[]>`
       select to_jsonb(r) as room from room r
-      where deadline_at is null and state <> 'destroyed' and (wanted = 'gone' or (wanted = 'asleep' and state = 'running') or (cardinality(holders) > 0 and state = 'running') or (wake_pending and state <> 'running'))
+      where deadline_at is null and state <> 'destroyed' and (wanted = 'gone' or (state = 'running' and (wanted = 'asleep' or cardinality(holders) > 0 or hold is not null)) or (wake_pending and state <> 'running' and hold is null))
       order by created_at, id limit ${limit}`);
   }
 
@@ -144,6 +144,15 @@ export class PostgresRoomsStore extends RoomsStore<SqlTx> {
   override held(limit: number): Promise<RoomRecord[]> {
     return this.#rooms(async (tx) => tx.$queryRaw<{ room: RoomRow }[]>`
       select to_jsonb(r) as room from room r where cardinality(holders) > 0 order by created_at, id limit ${limit}`);
+  }
+
+  override onHold(limit: number): Promise<RoomRecord[]> {
+    return this.#rooms(async (tx) => tx.$queryRaw<{ room: RoomRow }[]>`select to_jsonb(r) as room from room r where hold is not null order by tenant_id, id limit ${limit}`);
+  }
+
+  override offHold(tenantIds: readonly string[], limit: number): Promise<RoomRecord[]> {
+    return this.#rooms(async (tx) => tx.$queryRaw<{ room: RoomRow }[]>`
+      select to_jsonb(r) as room from room r where hold is null and state <> 'destroyed' and tenant_id = any(${tenantIds}::uuid[]) order by tenant_id, id limit ${limit}`);
   }
 
   async #rooms(read: (tx: SqlTx) => Promise<{ room: RoomRow }[]>): Promise<RoomRecord[]> {
@@ -183,7 +192,7 @@ async function writeRoom(tx: SqlTx, { next, news, opens, reports }: RoomSave): P
         failures = n.failures, failure = n.failure, generation = n.generation, event_count = n.event_count, incarnation = n.incarnation, host_id = n.host_id,
         metadata = n.metadata, env_names = n.env_names, env_sealed = n.env_sealed, has_disk = n.has_disk, store_group = n.store_group, engine = n.engine,
         image = n.image, image_spent = n.image_spent, sealed_at = n.sealed_at, previous = n.previous, resumed_from = n.resumed_from, isolation = n.isolation,
-        lifecycle = n.lifecycle, ends_at = n.ends_at, network = n.network, boot_next = n.boot_next, holders = n.holders, origin = n.origin, ending = n.ending
+        lifecycle = n.lifecycle, ends_at = n.ends_at, network = n.network, boot_next = n.boot_next, holders = n.holders, hold = n.hold, origin = n.origin, ending = n.ending
       from jsonb_populate_record(null::room, ${JSON.stringify(toRoomRow(next))}::jsonb) n
       where room.id = n.id and room.tenant_id = n.tenant_id and room.generation = n.generation - 1
       returning room.id, room.tenant_id

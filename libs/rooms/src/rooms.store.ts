@@ -129,4 +129,8 @@ export abstract class RoomsStore<Scope = SqlTx> {
   abstract expired(now: number, limit: number): Promise<RoomRecord[]>;
   /** Rooms of every tenant that are held by copies being made of them. */
   abstract held(limit: number): Promise<RoomRecord[]>;
+  /** Rooms of every tenant that are on hold. */
+  abstract onHold(limit: number): Promise<RoomRecord[]>;
+  /** Rooms of these tenants that are not, and not destroyed. */
+  abstract offHold(tenantIds: readonly string[], limit: number): Promise<RoomRecord[]>;
 }

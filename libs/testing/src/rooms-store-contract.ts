@@ -206,6 +206,17 @@ export function describeRoomsStore<Scope>(name: string, open: () => Promise<Room
       expect(of(await rig.store.wishing(200))).toEqual([made.id]);
     });
 
+    it('finds rooms that are on hold, and those of a tenant that are not yet', async () => {
+      const of = (list: readonly RoomRecord[]): string[] => list.filter((room) => room.tenantId === tenantId).map((room) => room.id);
+      const made = await create(contractRoom(tenantId));
+      const running = await step(made, up(made));
+      expect([of(await rig.store.onHold(200)), of(await rig.store.offHold([tenantId], 200)), of(await rig.store.offHold([await rig.newTenant()], 200))]).toEqual([[], [made.id], []]);
+      const next: RoomRecord = { ...running, hold: 'key_unavailable', generation: running.generation + 1 };
+      await rig.store.save({ next, news: [], opens: null, reports: [] }, nothing);
+      expect([of(await rig.store.onHold(200)), of(await rig.store.offHold([tenantId], 200)), of(await rig.store.wishing(200))]).toEqual([[made.id], [], [made.id]]);
+      expect((await rig.store.find(tenantId, made.id))?.room.hold).toBe('key_unavailable');
+    });
+
     it("hides a tenant's rooms from others", async () => {
       const made = await create(contractRoom(tenantId));
       const other = await rig.newTenant();

@@ -7,7 +7,7 @@ import { FleetService, HostClient, type HostAddress, type IncarnationKey, Postgr
 import { Users } from '@alcove/identity';
 import type { KeysService } from '@alcove/keys';
 import { PostgresOutbox, PostgresSagaStore, SagaRunner } from '@alcove/jobs';
-import { assembleRooms, type AssembledRooms, IdentityOwners, PostgresRoomsStore, roomChannel } from '@alcove/rooms';
+import { assembleRooms, type AssembledRooms, IdentityOwners, PostgresRoomsStore, roomChannel, type RoomSecrets } from '@alcove/rooms';
 import { contractHost, simSecrets } from '@alcove/testing';
 import { ownDatabase, type OwnDatabase } from '../db/database';
 
@@ -100,6 +100,8 @@ export interface Platform {
   readonly db: Db;
   readonly store: PostgresRoomsStore;
   readonly host: ObedientHost;
+  /** Tenants whose key provider refuses its key. */
+  readonly revoked: Set<string>;
   /** Users whose keys were destroyed. */
   readonly keysDestroyed: ReadonlySet<string>;
   /** Another process on the same database and host. */
@@ -113,6 +115,8 @@ export async function startPlatform(): Promise<Platform> {
   const db = new Db({ url: database.url });
   const host = new ObedientHost();
   const keysDestroyed = new Set<string>();
+  const revoked = new Set<string>();
+  const secrets: RoomSecrets = { ...simSecrets, revoked: async () => [...revoked] };
   const listeners: Notices[] = [];
   const newProcess = (clock: Clock = systemClock): Process => {
     const audit = new Audit(clock);
@@ -128,7 +132,7 @@ export async function startPlatform(): Promise<Platform> {
       proceed: async ({ tenantId, userId }) => (await db.withTenantSql(tenantId, (tx) => users.markDestroyed(tx, tenantId, userId)), true),
     });
     const store = new PostgresRoomsStore(db);
-    const rooms = assembleRooms({ store, runner, outbox, audit, owners, secrets: simSecrets, inTransaction: (tenantId, work) => db.withTenantSql(tenantId, work), fleet, hosts: host, clock, log: silentLog });
+    const rooms = assembleRooms({ store, runner, outbox, audit, owners, secrets, inTransaction: (tenantId, work) => db.withTenantSql(tenantId, work), fleet, hosts: host, clock, log: silentLog });
     const notices = new Notices(database.url, clock);
     notices.listen(roomChannel, { onNotice: (payload) => rooms.watchers.heard(payload), onGap: () => rooms.watchers.mayHaveMissed() });
     listeners.push(notices);
@@ -144,7 +148,7 @@ export async function startPlatform(): Promise<Platform> {
     await db.close();
     await database.remove();
   };
-  return { db, store: new PostgresRoomsStore(db), host, keysDestroyed, newProcess, newTenant, close };
+  return { db, store: new PostgresRoomsStore(db), host, revoked, keysDestroyed, newProcess, newTenant, close };
 }
 
 /** The beat of the one host, with its template called `default`. */

@@ -10,3 +10,4 @@ const named = (name: string) => ({ rooms }: Process): Reconciler => {
 
 export const expiredRooms = named('rooms.expired');
 export const staleHolds = named('rooms.held');
+export const keyHolds = named('rooms.keys');

@@ -57,7 +57,7 @@ function wishOf(room: RoomRecord, event: LifecycleEvent, kept: boolean, now: num
       const bootNext = room.bootNext || (event.keepMemory === false && (room.state === 'running' || isAsleep(room.state)));
       if (event.reason === askedReason) return { wanted: 'asleep', wakePending: false, bootNext };
       // Only for the moment: it comes back by itself, whoever dies meanwhile.
-      return event.reason === snapshotReason && room.state === 'running' ? { wakePending: true, bootNext } : { bootNext };
+      return (event.reason === snapshotReason || event.reason === holdReason) && room.state === 'running' ? { wakePending: true, bootNext } : { bootNext };
     }
     case 'destroy':
       return room.wanted === 'gone' ? {} : { wanted: 'gone', wakePending: false, ending: { reason: event.reason, at: now } };
@@ -70,6 +70,8 @@ function wishOf(room: RoomRecord, event: LifecycleEvent, kept: boolean, now: num
 export const askedReason = 'asked';
 /** The reason of a `sleep` so that the room can be copied. */
 export const snapshotReason = 'snapshot';
+/** The reason of a `sleep` because the room is on hold. */
+export const holdReason = 'hold';
 /** The reason of a `wake` that was asked for before. */
 export const keptReason = 'kept';
 /** The reason of a `sleep` or `destroy` because the room's time is over. */
@@ -119,7 +121,7 @@ function moved(room: RoomRecord, event: LifecycleEvent, verdict: Verdict & { kin
     case 'moveFailed':
       return failed(entered, { code: event.code, detail: event.detail, at: facts.now }, room.state, room.hostId);
     case 'discarded':
-      return { ...entered, hostId: null, hasDisk: false, image: null, previous: null, sealedAt: null, envNames: [], envSealed: null, failure: null, failures: 0, bootNext: false, holders: [] };
+      return { ...entered, hostId: null, hasDisk: false, image: null, previous: null, sealedAt: null, envNames: [], envSealed: null, failure: null, failures: 0, bootNext: false, holders: [], hold: null };
     default:
       return entered;
   }

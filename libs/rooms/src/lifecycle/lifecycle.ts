@@ -1,4 +1,4 @@
-import type { Fallback, ImageRef, Isolation, ProblemCode, ResumedFrom, RoomState } from '@alcove/contracts';
+import type { Fallback, ImageRef, Isolation, ProblemCode, ResumedFrom, RoomHold, RoomState } from '@alcove/contracts';
 import type { RoomRecord } from '../room';
 
 /**
@@ -227,9 +227,13 @@ function fenceWish(room: RoomRecord, kind: 'wake' | 'sleep'): Verdict | null {
   if (room.state === 'absent') return room.origin ? { kind: 'deny', code: 'room.not_found' } : null;
   if (room.wanted === 'gone') return { kind: 'deny', code: 'room.gone' };
   if (room.kind === 'snapshot') return { kind: 'deny', code: 'room.frozen' };
+  if (kind === 'wake' && room.hold) return { kind: 'deny', code: holdCodes[room.hold] };
   if (kind === 'wake' && (isHeld(room) || (room.state === 'provisioning' && isBeingCopied(room)))) return keptWish;
   return null;
 }
+
+/** What a wake of a room on hold is answered with. */
+const holdCodes: Readonly<Record<RoomHold, ProblemCode>> = { key_unavailable: 'vault.key_unavailable' };
 
 /** It sleeps, and others are being made from what it sleeps with: nothing of it may change until they are. */
 export function isHeld(room: RoomRecord): boolean {

@@ -1,7 +1,7 @@
 import type { ImageRef, RoomLifecycle } from '@alcove/contracts';
 import { absentRoom, sandboxLifecycle, type NewRoom, type RoomRecord } from '../room';
 import { moveParams } from '../sagas/move';
-import { change, checkpointOf, freshImageOf, snapshotReason, timeoutReason } from './change';
+import { change, checkpointOf, freshImageOf, holdReason, snapshotReason, timeoutReason } from './change';
 import { decide, type LifecycleEvent } from './lifecycle';
 import { reconcile, retryAt } from './reconcile';
 
@@ -114,6 +114,28 @@ describe('a room without its memory', () => {
 
   it('keeps its memory after all when it was not put to sleep', () => {
     expect(after(running(), 0, { ...sleep, keepMemory: false }, sealFailed)).toMatchObject({ state: 'running', bootNext: false });
+  });
+});
+
+describe('a room on hold', () => {
+  const onHold = (room: RoomRecord): RoomRecord => ({ ...room, hold: 'key_unavailable', generation: room.generation + 1 });
+
+  it('is put to sleep, refuses every wake, and comes back by itself when it is let go', () => {
+    const room = onHold(running({ lifecycle: pausing }));
+    expect(asks(room, 10)).toEqual({ kind: 'sleep', reason: holdReason });
+    expect(decide(room, wake)).toEqual({ kind: 'deny', code: 'vault.key_unavailable' });
+    const slept = after(room, 10, { kind: 'sleep', reason: holdReason }, sealed);
+    expect(slept).toMatchObject({ state: 'hibernated', wakePending: true, hold: 'key_unavailable' });
+    expect(asks(slept, 1e9)).toBeNull();
+    expect(decide(slept, wake)).toEqual({ kind: 'deny', code: 'vault.key_unavailable' });
+    expect(asks({ ...slept, hold: null }, 20)).toEqual({ kind: 'wake', reason: 'kept' });
+  });
+
+  it('stays asleep if it slept, and may be destroyed', () => {
+    const slept = onHold(after(running(), 0, sleep, sealed));
+    expect(asks(slept, 1e9)).toBeNull();
+    expect(asks({ ...slept, hold: null }, 10)).toBeNull();
+    expect(decide(slept, { kind: 'destroy', reason: 'asked' })).toMatchObject({ kind: 'move', to: 'destroying' });
   });
 });
 

@@ -1,6 +1,6 @@
 import { limits } from '@alcove/base';
 import type { RoomRecord } from '../room';
-import { keptReason, snapshotReason, timeoutReason } from './change';
+import { holdReason, keptReason, snapshotReason, timeoutReason } from './change';
 import { isHeld, isMoving, mayLive, type LifecycleEvent } from './lifecycle';
 
 /** What the room's row cannot know of itself. */
@@ -29,16 +29,17 @@ function wished(room: RoomRecord, now: number): LifecycleEvent | null {
   if (room.wanted === 'gone') return isHeld(room) ? null : { kind: 'destroy', reason: room.ending?.reason ?? 'wanted' };
   if (room.state === 'running') return endOfRun(room, now);
   if (room.state === 'failed' && isOver(room, now)) return { kind: 'destroy', reason: timeoutReason };
-  return room.wakePending && !isHeld(room) ? { kind: 'wake', reason: keptReason } : null;
+  return room.wakePending && !isHeld(room) && room.hold === null ? { kind: 'wake', reason: keptReason } : null;
 }
 
-/** Why a room that runs should not: it shall sleep, its time is over, or it is to be copied. What is to be copied is killed after that only. */
+/** Why a room that runs should not: it shall sleep, its time is over, it is to be copied, or it is on hold. What is to be copied is killed after that only. */
 function endOfRun(room: RoomRecord, now: number): LifecycleEvent | null {
   const { onTimeout, keepMemory } = room.lifecycle;
   const over = isOver(room, now);
   if (room.wanted === 'asleep') return { kind: 'sleep', reason: 'wanted' };
   if (over && onTimeout === 'pause') return { kind: 'sleep', reason: timeoutReason, keepMemory };
   if (room.holders.length > 0) return { kind: 'sleep', reason: snapshotReason };
+  if (room.hold) return { kind: 'sleep', reason: holdReason };
   return over ? { kind: 'destroy', reason: timeoutReason } : null;
 }
 

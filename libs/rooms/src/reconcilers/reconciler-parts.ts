@@ -1,5 +1,6 @@
 import type { Clock, Log } from '@alcove/base';
 import type { FleetService, HostClient, IncarnationLedger } from '@alcove/fleet';
+import type { RoomSecrets } from '../ports';
 import type { RoomMover } from '../room-mover';
 import type { RoomsStore } from '../rooms.store';
 
@@ -11,6 +12,7 @@ export interface ReconcilerParts<Scope> {
   readonly hosts: HostClient;
   readonly ledger: IncarnationLedger;
   readonly users: { finishDestroying(): Promise<{ destroyed: number; waiting: number }> };
+  readonly secrets: Pick<RoomSecrets, 'revoked'>;
   readonly clock: Clock;
   readonly log: Log;
 }

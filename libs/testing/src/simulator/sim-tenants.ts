@@ -73,6 +73,7 @@ export const simSecrets: RoomSecrets = {
     return { surface: token('surface'), traffic: token('traffic') };
   },
   sealEnv: async (_tenantId, _userId, _roomId, vars) => Buffer.from(JSON.stringify(vars)).toString('base64'),
+  revoked: async () => [],
   openEnv: async (_tenantId, _userId, _roomId, sealed) => JSON.parse(Buffer.from(sealed, 'base64').toString()) as Record<string, string>,
 };
 
