@@ -156,6 +156,13 @@ describe('blocks', () => {
     expect(second).toMatchObject({ id: first.id, version: 2, content: 'calm' });
     await memory.setBlock(ann, 'human', block('Ann'));
     expect((await rig.service().blocks(ann)).blocks.map(({ label }) => label)).toEqual(['human', 'persona']);
+    // One that is retired is hidden, and its label is free.
+    await memory.remove(ann, second.id, 'retire');
+    for (const one of [memory, rig.service()]) expect((await one.blocks(ann)).blocks.map(({ label }) => label)).toEqual(['human']);
+    expect(await problem(memory.block(ann, 'persona'))).toBe('memory.not_found');
+    expect((await memory.setBlock(ann, 'persona', block('new'), 0)).id).not.toBe(second.id);
+    expect((await memory.get(ann, second.id)).state).toBe('retired');
+
     await memory.removeBlock(ann, 'persona');
     expect(await problem(memory.block(ann, 'persona'))).toBe('memory.not_found');
     expect(await search('calm')).toEqual([]);

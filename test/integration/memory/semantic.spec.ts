@@ -96,6 +96,13 @@ it.each(broken)('stores and searches all the same when the endpoint gives %s', a
   expect(contents(await search('hound', { mode: 'semantic' }))).toEqual(['Ann has a puppy']);
 });
 
+it('a block that got no vector gets it by the job as well', async () => {
+  await settle();
+  emulator.failures.push((answer) => void answer.writeHead(503).end());
+  await memory.setBlock(ann, 'persona', { content: 'Ann has a puppy', title: null, readOnly: false, source: { kind: 'message', ref: null, trust: 'user' }, evidence: [] });
+  expect((await jobs()).map(({ job }) => job)).toEqual(['memory.embed']);
+});
+
 it('the job fails as the endpoint does, to be tried again', async () => {
   await add('Ann has a puppy');
   await settle();

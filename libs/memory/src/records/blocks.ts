@@ -47,6 +47,7 @@ export class Blocks {
         const writes = this.records.writes(unit, policy);
         if (before) await writes.replace(next, vector ?? undefined);
         else await writes.insert([{ record: next, vector: vector ?? undefined }]);
+        await this.records.later(unit, policy, vector);
         await logAccess(unit.tx, caller, before ? 'change' : 'add', 1, this.parts.clock.now());
         return toMemory(caller.userId, next);
       },

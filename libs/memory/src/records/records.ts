@@ -13,7 +13,7 @@ import { bytesToId, idBytes, idToBytes } from '../sealed/id-table';
 import { at, type MemoryRecord, openRecord, searchedText, toMemory } from './record';
 import { findRecords, pageOfRecords, type RecordRow, requestOf, versionsOf } from './record-rows';
 import { RecordWrites, type RecordVector } from './record-writes';
-import { trustAfter, trustFor } from './trust';
+import { requireTrustToReplace, trustAfter, trustFor } from './trust';
 
 export const notFound = (): Problem => new Problem('memory.not_found');
 
@@ -32,8 +32,8 @@ export class Records {
         const record = await this.build(unit, caller, input, first?.id ?? newId('mem'));
         const writes = this.writes(unit, policy);
         await writes.insert([{ record, vector: vector ?? undefined, request: first?.request }]);
-        if (record.supersedes !== null) await this.#retire(unit, writes, record.supersedes);
-        await this.#later(unit, policy, vector);
+        await this.#supersede(unit, writes, caller, record);
+        await this.later(unit, policy, vector);
         await logAccess(unit.tx, caller, 'add', 1, this.parts.clock.now());
         return { memory: toMemory(caller.userId, record), repeated: false };
       },
@@ -53,8 +53,8 @@ export class Records {
         for (const [index, input] of inputs.entries()) records.push({ record: await this.build(unit, caller, input, newId('mem')), vector: embedded?.[index] });
         const writes = this.writes(unit, policy);
         await writes.insert(records);
-        for (const { record } of records) if (record.supersedes !== null) await this.#retire(unit, writes, record.supersedes);
-        await this.#later(unit, policy, embedded?.[0] ?? null);
+        for (const { record } of records) await this.#supersede(unit, writes, caller, record);
+        await this.later(unit, policy, embedded?.[0] ?? null);
         await logAccess(unit.tx, caller, 'add', records.length, this.parts.clock.now());
         return records.map(({ record }) => toMemory(caller.userId, record));
       },
@@ -96,7 +96,7 @@ export class Records {
       requireWritable(caller, record);
       const next = this.#changed(caller, record, input);
       await this.writes(unit, policy).replace(next, vector ?? undefined);
-      if (touchesText) await this.#later(unit, policy, vector);
+      if (touchesText) await this.later(unit, policy, vector);
       await logAccess(unit.tx, caller, 'change', 1, this.parts.clock.now());
       return toMemory(caller.userId, next);
     });
@@ -187,6 +187,16 @@ export class Records {
     return unit.withSealing((sealing) => rows.map((row) => openRecord(sealing, row)));
   }
 
+  /** The record that a new one takes the place of is retired. Problems: `memory.not_found`, `memory.read_only`, `memory.untrusted`. */
+  async #supersede(unit: MemoryUnit, writes: RecordWrites, caller: MemoryCaller, { supersedes, source }: MemoryRecord): Promise<void> {
+    if (supersedes === null) return;
+    const [before] = await this.read(unit, [supersedes]);
+    if (!before) throw notFound();
+    requireWritable(caller, before);
+    requireTrustToReplace(source.trust, before.source.trust);
+    await this.#retire(unit, writes, supersedes);
+  }
+
   async #retire(unit: MemoryUnit, writes: RecordWrites, id: string): Promise<string[]> {
     const [record] = await this.read(unit, [id]);
     if (!record) throw notFound();
@@ -223,7 +233,8 @@ export class Records {
     return { id, request, ...(record && { memory: toMemory(caller.userId, record) }) };
   }
 
-  async #later(unit: MemoryUnit, policy: Policy, vector: RecordVector | null): Promise<void> {
+  /** What has no vector because the endpoint did not answer gets one by a job. */
+  async later(unit: MemoryUnit, policy: Policy, vector: RecordVector | null): Promise<void> {
     if (policy.embeddings && !vector) await this.parts.outbox.enqueue(unit.tx, 'memory.embed', { tenantId: unit.owner.tenantId, userId: unit.owner.userId });
   }
 }

@@ -13,6 +13,11 @@ export function mostFrom(channel: MemoryCaller['channel']): TrustLabel {
   return channel === 'room' ? 'agent' : 'user';
 }
 
+/** Problem `memory.untrusted` when something would take the place of what is trusted more. */
+export function requireTrustToReplace(label: TrustLabel, before: TrustLabel): void {
+  if (rank(label) < rank(before)) throw new Problem('memory.untrusted', { detail: `What is trusted as ${label} takes the place of nothing that is trusted as ${before}.` });
+}
+
 /** What the agent acts on without being asked again. */
 const acting: readonly MemoryKind[] = ['block', 'procedure'];
 const actingNeeds: TrustLabel = 'agent';

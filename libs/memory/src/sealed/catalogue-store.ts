@@ -100,7 +100,8 @@ export class CatalogueStore implements StreamStore {
     const count = source.readUInt16LE(start + 40);
     this.#tags[slot] = count === 0 ? undefined : Uint32Array.from({ length: count }, (_, index) => source.readUInt32LE(start + fixedBytes + index * 4));
     const labelBytes = source[start + 7] ?? 0;
-    if (labelBytes > 0) this.#labels.set(slot, source.toString('utf8', end - labelBytes, end));
+    // The label of a block that was retired is free again.
+    if (labelBytes > 0 && source[start + 6] !== 1) this.#labels.set(slot, source.toString('utf8', end - labelBytes, end));
     else this.#labels.delete(slot);
   }
 
@@ -126,7 +127,7 @@ export class CatalogueStore implements StreamStore {
     return slot < 0 || !this.#has(slot) ? undefined : trustLabels[this.#trusts[slot] ?? 0];
   }
 
-  /** The ids of the blocks, by label. */
+  /** The ids of the blocks that are not retired, by label. */
   blocks(): Map<string, string> {
     return new Map([...this.#labels].map(([slot, label]) => [label, this.ids.idOf(slot)]));
   }
