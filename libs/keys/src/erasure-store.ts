@@ -16,6 +16,8 @@ export const ErasureFacts = z.strictObject({
   retiredKekVersions: z.array(z.int()).default([]),
   /** Something that was sealed under the user's key just before it was destroyed, base64. */
   sample: z.string().nullable().default(null),
+  /** What there is was looked at, and is in `objects`: it may be removed. */
+  inventoried: z.boolean().default(false),
   objects: z.array(ErasedObject).default([]),
   notCovered: z.array(NotCovered).default([]),
 });

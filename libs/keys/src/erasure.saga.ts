@@ -102,6 +102,7 @@ async function takeInventory(parts: ErasureParts, context: Context): Promise<voi
     const objects = await inventory(owner);
     await change(parts, owner, ({ facts }) => ({ facts: () => withObjects(facts, objects) }));
   }
+  await change(parts, owner, ({ facts }) => ({ facts: () => ({ ...facts, inventoried: true }) }));
 }
 
 async function purge(parts: ErasureParts, context: Context): Promise<void> {

@@ -77,6 +77,12 @@ export class Erasures {
     };
   }
 
+  /** Whether the inventory is taken: what is removed before that is missing in the receipt. */
+  async mayRemove(owner: KeyOwner): Promise<boolean> {
+    const row = await this.#parts.db.withTenantSql(owner.tenantId, (tx) => findErasure(tx, owner));
+    return row?.facts.inventoried === true;
+  }
+
   /** Goes on with a user's erasure as far as it gets now, and begins one for a user who is being destroyed without; true when it is done. */
   async proceed(owner: KeyOwner): Promise<boolean> {
     const started = await this.#parts.db.withTenantSql(owner.tenantId, async (tx) => {

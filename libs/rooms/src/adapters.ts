@@ -39,7 +39,7 @@ export class IdentityOwners implements RoomOwners<SqlTx> {
   constructor(
     private readonly db: Db,
     private readonly users: Users,
-    private readonly erasures: Pick<Erasures, 'begin' | 'get' | 'proceed'>,
+    private readonly erasures: Pick<Erasures, 'begin' | 'get' | 'mayRemove' | 'proceed'>,
   ) {}
 
   async admit(tx: SqlTx, tenantId: string, userId: string): Promise<RoomLimit> {
@@ -66,6 +66,10 @@ export class IdentityOwners implements RoomOwners<SqlTx> {
   async erasure(tenantId: string, userId: string): Promise<Erasure> {
     await this.db.withTenantSql(tenantId, (tx) => this.users.get(tx, tenantId, userId));
     return this.erasures.get({ tenantId, userId });
+  }
+
+  mayRemove(tenantId: string, userId: string): Promise<boolean> {
+    return this.erasures.mayRemove({ tenantId, userId });
   }
 
   proceedErasure(tenantId: string, userId: string): Promise<boolean> {

@@ -44,6 +44,8 @@ export interface RoomOwners<Scope = SqlTx> {
   beginErasure(scope: Scope, tenantId: string, userId: string, actor: string): Promise<{ id: string; go: () => void }>;
   /** Throws `user.not_found`, `erasure.not_found`. */
   erasure(tenantId: string, userId: string): Promise<Erasure>;
+  /** What there is of the user is written down, for the receipt: from here on it may be removed. */
+  mayRemove(tenantId: string, userId: string): Promise<boolean>;
   /** No room of the user is left: goes on with the erasure as far as it gets now. True when the user is destroyed. */
   proceedErasure(tenantId: string, userId: string): Promise<boolean>;
   /** Users of any tenant that are being destroyed. */

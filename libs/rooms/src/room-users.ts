@@ -43,7 +43,10 @@ export class RoomUsers<Scope = SqlTx> {
 
   /** True when nothing of the user is left. */
   async finish(tenantId: string, userId: string): Promise<boolean> {
-    return (await this.purge(tenantId, userId)).over && this.parts.owners.proceedErasure(tenantId, userId);
+    const { owners } = this.parts;
+    // Else a room could be gone before anybody has seen what it had.
+    if ((await owners.mayRemove(tenantId, userId)) && !(await this.purge(tenantId, userId)).over) return false;
+    return owners.proceedErasure(tenantId, userId);
   }
 
   /** Ends every room of the user, as far as that goes now. Over when there is none left; `rooms` are those that it found. To remove what lies on a host may wait for that host. */

@@ -45,6 +45,6 @@ it('holds a room that is made meanwhile, and lets one on hold be destroyed', asy
   expect((await keyHolds(two).run())['held']).toBe(1);
   await until(async () => (await stateOf(room.id)) === 'hibernated');
   await service.destroy(me, room.id);
-  await until(async () => (await codeOf(service.get(me, room.id))) !== 'ok' || (await stateOf(room.id)) === 'destroyed');
+  await until(async () => (await codeOf(service.get(me, room.id))) === 'room.gone');
   expect(await keyHolds(two).run()).toEqual({ held: 0, released: 0 });
 });

@@ -129,6 +129,7 @@ export async function startPlatform(): Promise<Platform> {
     const owners = new IdentityOwners(db, users, {
       begin: async (_tx, { userId }) => ({ id: 'erase_00000000000000000000', go: () => void keysDestroyed.add(userId) }),
       get: () => Promise.reject(new Problem('erasure.not_found')),
+      mayRemove: async () => true,
       proceed: async ({ tenantId, userId }) => (await db.withTenantSql(tenantId, (tx) => users.markDestroyed(tx, tenantId, userId)), true),
     });
     const store = new PostgresRoomsStore(db);

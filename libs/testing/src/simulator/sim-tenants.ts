@@ -39,6 +39,10 @@ export class SimOwners implements RoomOwners<Scope> {
     throw new Problem('erasure.not_found');
   }
 
+  async mayRemove(): Promise<boolean> {
+    return true;
+  }
+
   async proceedErasure(tenantId: string, userId: string): Promise<boolean> {
     this.#become(tenantId, userId, 'destroying', 'destroyed');
     return true;
