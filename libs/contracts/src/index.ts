@@ -30,5 +30,5 @@ export { TemplateManifest, TemplateRecipe } from './template';
 export {
   ApiKey, ChangeTenant, CreateApiKey, CreateTenant, DestroyedUser, Erasure, ListUsers, NewApiKey, RotateApiKey, Scope, scopes, Tenant, TenantPage, User, UserPage, type Principal,
 } from './tenants';
-export { KeyRotation, RotationId, SetKeyProvider, TenantKeyProvider } from './key-provider';
+export { KeyRotation, RotationId, SetKeyProvider, TenantKeyProvider, UserKeyRotation } from './key-provider';
 export { RoomHold } from './rooms';

@@ -38,6 +38,19 @@ export const KeyRotation = z
   .meta({ id: 'KeyRotation' });
 export type KeyRotation = z.infer<typeof KeyRotation>;
 
+/** A new version of a user's key, and what is sealed again under it: memory. */
+export const UserKeyRotation = z
+  .strictObject({
+    id: RotationId,
+    state: z.enum(['running', 'done', 'failed']),
+    resealed: z.int().meta({ description: 'Rows sealed again so far. What rooms have stays under the first version' }),
+    error: z.string().nullable().meta({ description: 'Why it waits or failed' }),
+    startedAt: z.iso.datetime(),
+    endedAt: z.iso.datetime().nullable(),
+  })
+  .meta({ id: 'UserKeyRotation' });
+export type UserKeyRotation = z.infer<typeof UserKeyRotation>;
+
 export const TenantKeyProvider = z
   .strictObject({
     holder: z.enum(['platform', 'tenant']).meta({ description: "Who holds the key above this tenant's" }),

@@ -12,4 +12,5 @@ export { ErasureReceipts } from './receipts';
 export { Rotations } from './rotations';
 export { TenantKeys } from './tenant-keys';
 export { TenantProviders } from './tenant-providers';
+export { UserRotations } from './user-rotations';
 export { WrapsDb } from './wraps';

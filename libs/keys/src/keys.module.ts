@@ -1,4 +1,4 @@
-import { type Clock, type Log, silentLog, systemClock } from '@alcove/base';
+import { type Clock, limits, type Log, silentLog, systemClock } from '@alcove/base';
 import { Audit } from '@alcove/audit';
 import type { KeysConfig } from '@alcove/contracts';
 import { Db } from '@alcove/db';
@@ -17,6 +17,7 @@ import { Rotations } from './rotations';
 import { TenantKeys } from './tenant-keys';
 import { TenantProviders } from './tenant-providers';
 import { KeysService } from './keys.service';
+import { UserRotations } from './user-rotations';
 import { WrapsDb } from './wraps';
 
 export interface KeysModuleOptions {
@@ -80,7 +81,7 @@ class LedgerReplay implements OnApplicationBootstrap {
   }
 }
 
-/** Makes KeysService, KeyTree, KekRotation, TenantKeys, Erasures and WrapsDb known to every module. Needs the modules of db, audit, identity and jobs. Wraps that still lie in the main database are carried over before anything is served. */
+/** Makes KeysService, KeyTree, KekRotation, TenantKeys, UserRotations, Erasures and WrapsDb known to every module. Needs the modules of db, audit, identity and jobs. Wraps that still lie in the main database are carried over before anything is served. */
 @Module({})
 export class KeysModule {
   static forRoot(options: KeysModuleOptions): DynamicModule {
@@ -103,11 +104,7 @@ export class KeysModule {
         },
         { provide: TenantProviders, inject: [WrapsDb, ROOT], useFactory: (wraps: WrapsDb, provider: KeyProvider) => new TenantProviders(wraps, provider, { clock, fetch: tenantFetch }) },
         { provide: KeyTree, inject: [WrapsDb, TenantProviders], useFactory: (wraps: WrapsDb, providers: TenantProviders) => new KeyTree(wraps, providers, { clock, cacheMs, cacheSize }) },
-        {
-          provide: Rotations,
-          inject: [WrapsDb, KeyTree, KekRotation, TenantProviders],
-          useFactory: (wraps: WrapsDb, tree: KeyTree, kek: KekRotation, providers: TenantProviders) => new Rotations({ wraps, tree, kek, providers, clock, log }),
-        },
+        { provide: Rotations, inject: [WrapsDb, KeyTree, KekRotation, TenantProviders], useFactory: (wraps: WrapsDb, tree: KeyTree, kek: KekRotation, providers: TenantProviders) => new Rotations({ wraps, tree, kek, providers, clock, log }) },
         {
           provide: TenantKeys,
           inject: [Db, WrapsDb, KeyTree, TenantProviders, Rotations, Audit, ReconcilerDriver],
@@ -115,6 +112,15 @@ export class KeysModule {
             const keys = new TenantKeys({ db, wraps, tree, providers, rotations, audit, clock, log, closesWithinMs: cacheMs });
             reconcilers.register(...tenantKeyReconcilers(keys, rotations, cacheMs));
             return keys;
+          },
+        },
+        {
+          provide: UserRotations,
+          inject: [Db, WrapsDb, KeyTree, Users, Audit, ReconcilerDriver],
+          useFactory: (db: Db, wraps: WrapsDb, tree: KeyTree, users: Users, audit: Audit, reconcilers: ReconcilerDriver) => {
+            const rotations = new UserRotations({ db, wraps, tree, users, audit, clock, log });
+            reconcilers.register({ name: 'keys.users', everyMs: limits.reconciler.everyMs, run: () => rotations.advance(limits.reconciler.batch) });
+            return rotations;
           },
         },
         { provide: CacheSweeper, inject: [KeyTree], useFactory: (tree: KeyTree) => new CacheSweeper(tree, clock, Math.max(1_000, cacheMs / 4)) },
@@ -132,7 +138,7 @@ export class KeysModule {
         { provide: LedgerReplay, inject: [Erasures], useFactory: (erasures: Erasures) => new LedgerReplay(erasures) },
         { provide: KeysService, inject: [KeyTree], useFactory: (tree: KeyTree) => new KeysService(tree) },
       ],
-      exports: [KeysService, KeyTree, KekRotation, TenantKeys, Erasures, WrapsDb],
+      exports: [KeysService, KeyTree, KekRotation, TenantKeys, UserRotations, Erasures, WrapsDb],
     };
   }
 }

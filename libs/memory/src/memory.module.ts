@@ -3,7 +3,7 @@ import { Audit } from '@alcove/audit';
 import { Db } from '@alcove/db';
 import { Users } from '@alcove/identity';
 import { Outbox } from '@alcove/jobs';
-import { Erasures, KeysService } from '@alcove/keys';
+import { Erasures, KeysService, UserRotations } from '@alcove/keys';
 import { type DynamicModule, Module } from '@nestjs/common';
 import { MemoryService } from './memory.service';
 import { QdrantPoints, type QdrantServer } from './qdrant/points';
@@ -21,10 +21,11 @@ export class MemoryModule {
   static forRoot({ qdrant, clock = systemClock, log = silentLog }: MemoryModuleOptions): DynamicModule {
     const service = {
       provide: MemoryService,
-      inject: [Db, KeysService, Users, Audit, Outbox, Erasures],
-      useFactory: (db: Db, keys: KeysService, users: Users, audit: Audit, outbox: Outbox, erasures: Erasures) => {
+      inject: [Db, KeysService, Users, Audit, Outbox, Erasures, UserRotations],
+      useFactory: (db: Db, keys: KeysService, users: Users, audit: Audit, outbox: Outbox, erasures: Erasures, rotations: UserRotations) => {
         const memory = new MemoryService({ db, keys, users, audit, outbox, clock, log, qdrant: qdrant && new QdrantPoints(qdrant) });
         erasures.register(memory.erasePurge());
+        rotations.register(memory.reseal());
         return memory;
       },
     };

@@ -1,6 +1,7 @@
 import { Controller } from '@nestjs/common';
-import { type DestroyedUser, type Erasure, Problem, type User, type UserPage } from '@alcove/contracts';
+import { type DestroyedUser, type Erasure, Problem, type User, type UserKeyRotation, type UserPage } from '@alcove/contracts';
 import { IdentityService } from '@alcove/identity';
+import { UserRotations } from '@alcove/keys';
 import { RoomsService } from '@alcove/rooms';
 import { receiptText } from '@alcove/vault';
 import { Asked, Route, type Call } from '../door/route';
@@ -10,6 +11,7 @@ export class UsersController {
   constructor(
     private readonly identity: IdentityService,
     private readonly rooms: RoomsService,
+    private readonly rotations: UserRotations,
   ) {}
 
   @Route('listUsers')
@@ -25,6 +27,16 @@ export class UsersController {
   @Route('destroyUser')
   destroy(@Asked() { principal, params }: Call<'destroyUser'>): Promise<DestroyedUser> {
     return this.rooms.destroyUser(principal, params.userId);
+  }
+
+  @Route('rotateUserKey')
+  rotate(@Asked() { principal, params }: Call<'rotateUserKey'>): Promise<UserKeyRotation> {
+    return this.rotations.rotate(principal, params.userId);
+  }
+
+  @Route('getUserKeyRotation')
+  rotation(@Asked() { principal, params }: Call<'getUserKeyRotation'>): Promise<UserKeyRotation> {
+    return this.rotations.rotation(principal, params.userId, params.rotationId);
   }
 
   @Route('getErasure')

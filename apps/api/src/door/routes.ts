@@ -2,7 +2,7 @@ import { limits } from '@alcove/base';
 import {
   ApiKey, ChangeTenant, CreateApiKey, CreateRoom, CreateSnapshot, CreateTenant, DestroyedUser, EnvVars, Erasure, ExecEvent, ExecRequest, FileChange, FileEntry, FileList, FileListQuery, FileMakeFolder, FileMove, FileReadQuery,
   FileRemoveQuery, FileWriteQuery, ForkRoom, ListRooms, ListSnapshots, ListUsers, LogsQuery, Metadata, NewApiKey, ProcessList, ProcessStart, Room, RoomEvent, RoomFiguresList, RoomLifecycle, RoomNetwork,
-  RoomPage, RotateApiKey, SignedReceipt, Snapshot, SnapshotPage, Tenant, TenantPage, TerminalSize, User, UserPage, WakeAnswer, type ProblemCode, KeyRotation, SetKeyProvider, TenantKeyProvider,
+  RoomPage, RotateApiKey, SignedReceipt, Snapshot, SnapshotPage, Tenant, TenantPage, TerminalSize, User, UserPage, WakeAnswer, type ProblemCode, KeyRotation, SetKeyProvider, TenantKeyProvider, UserKeyRotation,
 } from '@alcove/contracts';
 import { z } from 'zod';
 import { memoryRoutes } from './memory-routes';
@@ -126,6 +126,14 @@ export const routes = {
   destroyUser: {
     method: 'DELETE', path: '/v1/users/:userId', tag: 'Users', summary: 'Destroy a user: its keys at once, then everything it has', access: 'users:write',
     answer: { status: 202, description: 'The user, which is being destroyed, and the id of its erasure', schema: DestroyedUser }, problems: ['user.not_found'],
+  },
+  rotateUserKey: {
+    method: 'POST', path: '/v1/users/:userId/key-rotations', tag: 'Users', summary: "Replace a user's key, and seal its memory again under the new one", description: 'For when the key may be known to somebody. While one runs, that one is the answer. What rooms have stays under the first version.', access: 'users:write',
+    answer: { status: 202, description: 'The rotation', schema: UserKeyRotation }, problems: ['user.not_found', 'user.gone', 'vault.key_unavailable'],
+  },
+  getUserKeyRotation: {
+    method: 'GET', path: '/v1/users/:userId/key-rotations/:rotationId', tag: 'Users', summary: 'How far the rotation of a user\'s key is', access: 'users:write',
+    answer: { status: 200, description: 'The rotation', schema: UserKeyRotation }, problems: ['key.rotation_not_found'],
   },
   getErasure: {
     method: 'GET', path: '/v1/users/:userId/erasure', tag: 'Users', summary: 'How far the erasure of a user is', description: 'When it is done: its signed receipt.', access: 'users:write',
