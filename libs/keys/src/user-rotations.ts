@@ -14,7 +14,7 @@ export interface UserRotationsParts {
   readonly db: Db;
   readonly wraps: WrapsDb;
   readonly tree: KeyTree;
-  readonly users: Pick<Users, 'requireActive'>;
+  readonly users: Pick<Users, 'get' | 'requireActive'>;
   readonly audit: Audit;
   readonly clock: Clock;
   readonly log: Log;
@@ -62,10 +62,12 @@ export class UserRotations {
     return this.start(owner);
   }
 
-  /** Problems: `auth.scope`, `key.rotation_not_found`. */
+  /** Problems: `auth.scope`, `user.not_found`, `key.rotation_not_found`. */
   async rotation(principal: Principal, userId: string, id: string): Promise<UserKeyRotation> {
     requireScope(principal, 'users:write');
-    return this.get({ tenantId: tenantOf(principal), userId }, id);
+    const tenantId = tenantOf(principal);
+    await this.parts.db.withTenantSql(tenantId, (tx) => this.parts.users.get(tx, tenantId, userId));
+    return this.get({ tenantId, userId }, id);
   }
 
   /** The new version and the rotation come to be in one transaction, so there is never one without the other. Problem `vault.key_unavailable`. */

@@ -121,7 +121,7 @@ it('is for the own tenant, with the scope for it', async () => {
   const { id } = await here.rotations.start(ann);
   const stranger = admin(await newTenant(rig.db));
   expect(await problem(here.rotations.rotate(stranger, 'ann'))).toBe('user.not_found');
-  expect(await problem(here.rotations.rotation(stranger, 'ann', id))).toBe('key.rotation_not_found');
+  expect(await problem(here.rotations.rotation(stranger, 'ann', id))).toBe('user.not_found');
   expect(await problem(here.rotations.rotate(admin(ann.tenantId, ['rooms:write']), 'ann'))).toBe('auth.scope');
   expect(await versions()).toHaveLength(2);
 });

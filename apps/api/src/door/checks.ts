@@ -1,4 +1,4 @@
-import { BlockLabel, ConsolidationId, EnvName, MemoryEventId, MemoryId, Problem, RoomIdSchema, SnapshotId, UserId, type ProblemCode } from '@alcove/contracts';
+import { BlockLabel, ConsolidationId, RotationId, EnvName, MemoryEventId, MemoryId, Problem, RoomIdSchema, SnapshotId, UserId, type ProblemCode } from '@alcove/contracts';
 import { z } from 'zod';
 import type { BodySpec, RouteSpec } from './route';
 
@@ -17,6 +17,7 @@ const params: Record<string, { schema: z.ZodType; problem: ProblemCode }> = {
   snapshotId: { schema: SnapshotId, problem: 'snapshot.not_found' },
   memoryId: { schema: MemoryId, problem: 'memory.not_found' },
   eventId: { schema: MemoryEventId, problem: 'memory.not_found' },
+  rotationId: { schema: RotationId, problem: 'key.rotation_not_found' },
   consolidationId: { schema: ConsolidationId, problem: 'memory.not_found' },
   label: { schema: BlockLabel, problem: 'memory.not_found' },
   name: { schema: EnvName, problem: 'request.invalid' },

@@ -133,7 +133,7 @@ export const routes = {
   },
   getUserKeyRotation: {
     method: 'GET', path: '/v1/users/:userId/key-rotations/:rotationId', tag: 'Users', summary: 'How far the rotation of a user\'s key is', access: 'users:write',
-    answer: { status: 200, description: 'The rotation', schema: UserKeyRotation }, problems: ['key.rotation_not_found'],
+    answer: { status: 200, description: 'The rotation', schema: UserKeyRotation }, problems: ['user.not_found', 'key.rotation_not_found'],
   },
   getErasure: {
     method: 'GET', path: '/v1/users/:userId/erasure', tag: 'Users', summary: 'How far the erasure of a user is', description: 'When it is done: its signed receipt.', access: 'users:write',
