@@ -29,6 +29,8 @@ export function checkParams(given: Readonly<Record<string, string>>): void {
   for (const [name, value] of Object.entries(given)) {
     const known = params[name];
     if (known && !known.schema.safeParse(value).success) throw new Problem(known.problem);
+    // What follows a port is the room's to judge.
+    if (!known && name !== '*') refuseNul(value, `path.${name}`);
   }
 }
 
