@@ -24,7 +24,8 @@ afterAll(async () => {
   await rig?.close();
   await host?.close();
   removeIdentities(identities);
-});
+  // A step of a copy that nobody waits for any more is waited for.
+}, 120_000);
 
 const { e2b, create, roomOf } = e2bCalls(() => rig, () => key.key);
 
