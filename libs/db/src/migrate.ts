@@ -65,6 +65,10 @@ async function readMigrations(folder: string): Promise<Migration[]> {
   );
 }
 
+/** PostgreSQL's XX000, and how often a role that another migration changes is tried. */
+const internalError = 'XX000';
+const roleAttempts = 20;
+
 async function ensureAppRole(client: Client, password: string): Promise<void> {
   try {
     await client.query(`create role ${appRole}`);
@@ -73,7 +77,15 @@ async function ensureAppRole(client: Client, password: string): Promise<void> {
     const alreadyThere = ['42710' /* duplicate_object */, '23505' /* unique_violation */];
     if (!alreadyThere.includes(errorCode(error) ?? '')) throw error;
   }
-  await client.query(`alter role ${appRole} with login nosuperuser nobypassrls nocreatedb nocreaterole password ${client.escapeLiteral(password)}`);
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await client.query(`alter role ${appRole} with login nosuperuser nobypassrls nocreatedb nocreaterole password ${client.escapeLiteral(password)}`);
+      return;
+    } catch (error) {
+      // A role belongs to the whole server: who migrates another database of it at this moment changes the same one, and PostgreSQL waits for nobody there ("tuple concurrently updated").
+      if (errorCode(error) !== internalError || attempt === roleAttempts) throw error;
+    }
+  }
 }
 
 async function readApplied(client: Client): Promise<Map<string, string>> {
